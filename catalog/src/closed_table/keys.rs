@@ -1,0 +1,396 @@
+//! Which of some keys a version holds: one key of an INSERT or millions of a load.
+//!
+//! A key is looked for in fewer and fewer bytes: files whose bounds exclude it are out, then row
+//! groups, then (for few keys) row groups whose bloom filters exclude it, then pages; of
+//! what is left only the key columns are decoded, and each row is probed in a hash set of the keys.
+//! Every step may only rule out what cannot match, so the answer is exact.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{
+    DataType, Date32Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+};
+use arrow::row::{RowConverter, Rows, SortField};
+use datafusion::common::HashMap;
+use datafusion::common::runtime::SpawnedTask;
+use futures::{StreamExt, TryStreamExt, stream};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use parquet::bloom_filter::Sbbf;
+
+use super::read::{FileReader, RowsToRead};
+use super::version::LiveFile;
+use super::{ClosedTable, ClosedTableError, ClosedVersion, Layout, Result, schema};
+
+/// Up to so many keys a row group's bloom filters are asked; for more its pages are read anyway.
+const BLOOM_KEYS_MAX: usize = 1_024;
+
+/// Files that one call reads at the same time.
+const FILES_PROBED_MAX: usize = 4;
+
+impl ClosedTable {
+    /// Which of `keys` (the key columns, in key order) are in version `at`: one answer for each row.
+    pub async fn contains_keys(
+        &self,
+        at: &ClosedVersion,
+        keys: &RecordBatch,
+    ) -> Result<BooleanArray> {
+        let keys = Arc::new(KeySet::new(&self.layout, keys)?);
+        let mut found = vec![false; keys.len()];
+        let probes = keys.files(at)?.into_iter().map(|(file, candidates)| {
+            let probe = probe_file(self.layout.clone(), file, Arc::clone(&keys), candidates);
+            async move { SpawnedTask::spawn(probe).join().await.map_err(stopped)? }
+        });
+        let mut probes = stream::iter(probes).buffer_unordered(FILES_PROBED_MAX);
+        while let Some(ids) = probes.try_next().await? {
+            for id in ids {
+                if let Some(found) = found.get_mut(id as usize) {
+                    *found = true;
+                }
+            }
+        }
+        let of_row = |id: &u32| found.get(*id as usize).copied().unwrap_or(false);
+        Ok(keys.id_of_row.iter().map(of_row).map(Some).collect())
+    }
+}
+
+fn stopped(error: impl std::fmt::Display) -> ClosedTableError {
+    ClosedTableError::Invalid {
+        message: format!("key probe stopped: {error}"),
+    }
+}
+
+/// Keys to look for. Equal keys share an id, the index of the first of them.
+pub(super) struct KeySet {
+    converter: RowConverter,
+    columns: Vec<KeyColumn>,
+    /// Index of each key column in the table.
+    indexes: Vec<usize>,
+    ids: HashMap<Box<[u8]>, u32>,
+    id_of_row: Vec<u32>,
+    /// The ids, sorted by the first key column.
+    sorted: Vec<u32>,
+}
+
+/// One key column of the keys, comparable with the bounds that files tell.
+struct KeyColumn {
+    name: String,
+    values: ArrayRef,
+    converter: RowConverter,
+    rows: Rows,
+}
+
+/// Bounds of a key column in some containers: files, row groups or pages.
+struct Bounds {
+    min: ArrayRef,
+    max: ArrayRef,
+    min_rows: Rows,
+    max_rows: Rows,
+}
+
+impl KeySet {
+    pub(super) fn new(layout: &Layout, keys: &RecordBatch) -> Result<Self> {
+        let spec = &layout.spec;
+        let fields: Vec<_> = schema::key_fields(spec).collect();
+        let fits = fields.len() == keys.num_columns()
+            && fields
+                .iter()
+                .zip(keys.columns())
+                .all(|(f, c)| f.data_type() == c.data_type());
+        if !fits {
+            return Err(ClosedTableError::Invalid {
+                message: format!("keys do not have the key columns of \"{}\"", spec.name),
+            });
+        }
+        let sort_field = |data_type: &DataType| SortField::new(data_type.clone());
+        let converter =
+            RowConverter::new(fields.iter().map(|f| sort_field(f.data_type())).collect())?;
+        let rows = converter.convert_columns(keys.columns())?;
+        let mut ids = HashMap::with_capacity(rows.num_rows());
+        let mut id_of_row = Vec::with_capacity(rows.num_rows());
+        for (row, index) in rows.iter().zip(0_u32..) {
+            id_of_row.push(*ids.entry(Box::from(row.as_ref())).or_insert(index));
+        }
+        let mut columns = Vec::with_capacity(fields.len());
+        for (field, values) in fields.iter().zip(keys.columns()) {
+            let converter = RowConverter::new(vec![sort_field(field.data_type())])?;
+            let rows = converter.convert_columns(std::slice::from_ref(values))?;
+            let name = field.name().clone();
+            columns.push(KeyColumn {
+                name,
+                values: Arc::clone(values),
+                converter,
+                rows,
+            });
+        }
+        let mut sorted: Vec<u32> = ids.values().copied().collect();
+        if let Some(first) = columns.first() {
+            sorted.sort_unstable_by(|left, right| {
+                first
+                    .rows
+                    .row(*left as usize)
+                    .cmp(&first.rows.row(*right as usize))
+            });
+        }
+        Ok(Self {
+            converter,
+            columns,
+            indexes: spec.key.clone(),
+            ids,
+            id_of_row,
+            sorted,
+        })
+    }
+
+    /// Rows that were given, equal ones included.
+    fn len(&self) -> usize {
+        self.id_of_row.len()
+    }
+
+    /// The files of a version that may hold a key, each with the ids it may hold.
+    pub(super) fn files(&self, at: &ClosedVersion) -> Result<Vec<(Arc<LiveFile>, Vec<u32>)>> {
+        let mut bounds = Vec::with_capacity(self.columns.len());
+        for (column, index) in self.columns.iter().zip(&self.indexes) {
+            let arrays = at.column_arrays(*index);
+            let known = arrays.and_then(|arrays| arrays.min.as_ref().zip(arrays.max.as_ref()));
+            bounds.push(match known {
+                Some((min, max)) => Some(column.bounds(Arc::clone(min), Arc::clone(max))?),
+                None => None,
+            });
+        }
+        let mut files = Vec::new();
+        for (position, file) in at.files().iter().enumerate() {
+            let first = bounds.first().and_then(Option::as_ref);
+            let candidates = self.candidates(&self.sorted, first, position);
+            // The other columns' bounds are worth a look at each key only if they are few.
+            let candidates: Vec<u32> = if candidates.len() > BLOOM_KEYS_MAX {
+                candidates.to_vec()
+            } else {
+                let others = || self.columns.iter().zip(&bounds).skip(1);
+                let within = |id: &&u32| {
+                    others().all(|(column, bounds)| {
+                        bounds
+                            .as_ref()
+                            .is_none_or(|b| b.admit(column, **id, position))
+                    })
+                };
+                candidates.iter().filter(within).copied().collect()
+            };
+            if !candidates.is_empty() {
+                files.push((Arc::clone(file), candidates));
+            }
+        }
+        Ok(files)
+    }
+
+    /// The ids among `sorted` whose first key column is within a container's bounds.
+    fn candidates<'a>(
+        &self,
+        sorted: &'a [u32],
+        bounds: Option<&Bounds>,
+        position: usize,
+    ) -> &'a [u32] {
+        let (Some(bounds), Some(first)) = (bounds, self.columns.first()) else {
+            return sorted;
+        };
+        let Range { start, end } = bounds.range(first, sorted, position);
+        sorted.get(start..end).unwrap_or_default()
+    }
+
+    /// The id of each row of key columns that is one of the keys.
+    pub(super) fn lookup(&self, batch: &RecordBatch) -> Result<Vec<Option<u32>>> {
+        let rows = self.converter.convert_columns(batch.columns())?;
+        Ok(rows
+            .iter()
+            .map(|row| self.ids.get(row.as_ref()).copied())
+            .collect())
+    }
+}
+
+impl KeyColumn {
+    fn bounds(&self, min: ArrayRef, max: ArrayRef) -> Result<Bounds> {
+        let min_rows = self.converter.convert_columns(std::slice::from_ref(&min))?;
+        let max_rows = self.converter.convert_columns(std::slice::from_ref(&max))?;
+        Ok(Bounds {
+            min,
+            max,
+            min_rows,
+            max_rows,
+        })
+    }
+
+    /// Whether a bloom filter admits the value of a key.
+    fn in_bloom_filter(&self, filter: &Sbbf, id: u32) -> bool {
+        let index = id as usize;
+        if self.values.is_null(index) {
+            return true;
+        }
+        match self.values.data_type() {
+            DataType::Int16 => filter.check(&i32::from(
+                self.values.as_primitive::<Int16Type>().value(index),
+            )),
+            DataType::Int32 => filter.check(&self.values.as_primitive::<Int32Type>().value(index)),
+            DataType::Int64 => filter.check(&self.values.as_primitive::<Int64Type>().value(index)),
+            DataType::Date32 => {
+                filter.check(&self.values.as_primitive::<Date32Type>().value(index))
+            }
+            DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                let values = self.values.as_primitive::<TimestampMicrosecondType>();
+                filter.check(&values.value(index))
+            }
+            DataType::Utf8View => filter.check(self.values.as_string_view().value(index)),
+            DataType::BinaryView => filter.check(self.values.as_binary_view().value(index)),
+            // How decimals and booleans are hashed depends on how the writer stored them.
+            _ => true,
+        }
+    }
+}
+
+impl Bounds {
+    fn known(&self, position: usize) -> bool {
+        position < self.min.len()
+            && position < self.max.len()
+            && self.min.is_valid(position)
+            && self.max.is_valid(position)
+    }
+
+    fn range(&self, column: &KeyColumn, sorted: &[u32], position: usize) -> Range<usize> {
+        if !self.known(position) {
+            return 0..sorted.len();
+        }
+        let (min, max) = (self.min_rows.row(position), self.max_rows.row(position));
+        let start = sorted.partition_point(|id| column.rows.row(*id as usize) < min);
+        let end = sorted.partition_point(|id| column.rows.row(*id as usize) <= max);
+        start..end.max(start)
+    }
+
+    fn admit(&self, column: &KeyColumn, id: u32, position: usize) -> bool {
+        let value = column.rows.row(id as usize);
+        !self.known(position)
+            || (self.min_rows.row(position) <= value && value <= self.max_rows.row(position))
+    }
+}
+
+/// The ids among `candidates` (sorted by the first key column) that the file holds.
+pub(super) async fn probe_file(
+    layout: Arc<Layout>,
+    file: Arc<LiveFile>,
+    keys: Arc<KeySet>,
+    candidates: Vec<u32>,
+) -> Result<Vec<u32>> {
+    let reader = FileReader::open(layout, file).await?;
+    let rows = rows_to_read(&reader, &keys, &candidates).await?;
+    let mut found = Vec::new();
+    if rows.row_groups.is_empty() {
+        return Ok(found);
+    }
+    let mut batches = reader.read(&keys.indexes, Some(rows))?;
+    while let Some(batch) = batches.try_next().await? {
+        found.extend(keys.lookup(&batch)?.into_iter().flatten());
+    }
+    Ok(found)
+}
+
+/// The pages of a file that may hold one of the candidates.
+async fn rows_to_read(
+    reader: &FileReader,
+    keys: &KeySet,
+    candidates: &[u32],
+) -> Result<RowsToRead> {
+    let footer = reader.footer();
+    let metadata = footer.metadata();
+    let groups = metadata.row_groups();
+    let first = keys.columns.first();
+    let converter = first
+        .map(|first| {
+            StatisticsConverter::try_new(&first.name, footer.schema(), footer.parquet_schema())
+        })
+        .transpose()?;
+    let group_bounds = match (first, &converter) {
+        (Some(first), Some(converter)) => {
+            let (min, max) = (
+                converter.row_group_mins(groups)?,
+                converter.row_group_maxes(groups)?,
+            );
+            Some(first.bounds_as_key(&min, &max)?)
+        }
+        _ => None,
+    };
+    let page_index = metadata.column_index().zip(metadata.offset_index());
+
+    let mut row_groups = Vec::new();
+    let mut selectors = Vec::new();
+    for (position, group) in groups.iter().enumerate() {
+        let mut within = keys
+            .candidates(candidates, group_bounds.as_ref(), position)
+            .to_vec();
+        if within.len() <= BLOOM_KEYS_MAX {
+            retain_by_bloom_filters(reader, keys, position, &mut within).await?;
+        }
+        if within.is_empty() {
+            continue;
+        }
+        row_groups.push(position);
+        let rows = usize::try_from(group.num_rows()).unwrap_or_default();
+        let (Some(first), Some(converter), Some((columns, offsets))) =
+            (first, &converter, page_index)
+        else {
+            selectors.push(RowSelector::select(rows));
+            continue;
+        };
+        let only = [position];
+        let counts = converter.data_page_row_counts(offsets, groups, &only)?;
+        let min = converter.data_page_mins(columns, offsets, &only)?;
+        let max = converter.data_page_maxes(columns, offsets, &only)?;
+        let Some(counts) = counts.filter(|counts| counts.len() == min.len()) else {
+            selectors.push(RowSelector::select(rows));
+            continue;
+        };
+        let pages = first.bounds_as_key(&min, &max)?;
+        for (page, count) in counts.values().iter().enumerate() {
+            let skip = pages.range(first, &within, page).is_empty();
+            let row_count = usize::try_from(*count).unwrap_or_default();
+            selectors.push(RowSelector { row_count, skip });
+        }
+    }
+    Ok(RowsToRead {
+        row_groups,
+        selection: RowSelection::from(selectors),
+    })
+}
+
+impl KeyColumn {
+    /// Bounds in a file's own type, as ones in the key's.
+    fn bounds_as_key(&self, min: &ArrayRef, max: &ArrayRef) -> Result<Bounds> {
+        let as_key = |array: &ArrayRef| arrow::compute::cast(array, self.values.data_type());
+        self.bounds(as_key(min)?, as_key(max)?)
+    }
+}
+
+/// Drops the keys that a row group's bloom filters exclude.
+async fn retain_by_bloom_filters(
+    reader: &FileReader,
+    keys: &KeySet,
+    group: usize,
+    ids: &mut Vec<u32>,
+) -> Result<()> {
+    let footer = reader.footer();
+    for column in &keys.columns {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let leaves = footer.parquet_schema().columns();
+        let is_column = |leaf: &parquet::schema::types::ColumnDescPtr| {
+            leaf.path().parts() == std::slice::from_ref(&column.name)
+        };
+        let Some(leaf) = leaves.iter().position(is_column) else {
+            continue;
+        };
+        if let Some(filter) = reader.bloom_filter(group, leaf).await? {
+            ids.retain(|id| column.in_bloom_filter(&filter, *id));
+        }
+    }
+    Ok(())
+}

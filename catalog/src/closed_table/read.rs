@@ -1,0 +1,238 @@
+//! Reading single files of a version outside a query plan: for key probes and rewrites.
+//!
+//! Footers with their page index, and bloom filters, are kept in bounded caches of the table:
+//! files never change, so what was read once stays true.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parking_lot::Mutex;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::bloom_filter::Sbbf;
+use parquet::errors::Result as ParquetResult;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+
+use super::version::LiveFile;
+use super::{ClosedTableError, Layout, Result};
+
+/// Footers and bloom filters kept for one table.
+const FOOTERS_CACHED_MAX: usize = 128;
+const BLOOM_FILTERS_CACHED_MAX: usize = 256;
+
+/// Bytes read from a file's end at first: a footer with its page index, mostly.
+const FOOTER_BYTES_HINT: usize = 64 << 10;
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8192;
+
+/// Which rows of a file to read.
+pub(super) struct RowsToRead {
+    pub(super) row_groups: Vec<usize>,
+    /// Rows within those row groups, taken one after the other.
+    pub(super) selection: RowSelection,
+}
+
+/// What is kept of a table's files between reads.
+#[derive(Default)]
+pub(super) struct ReaderCache {
+    footers: Mutex<Recent<String, ArrowReaderMetadata>>,
+    /// By file, row group and leaf column; `None` where there is no filter.
+    blooms: Mutex<Recent<(String, usize, usize), Option<Arc<Sbbf>>>>,
+}
+
+/// A map that forgets its oldest entries.
+struct Recent<K, V> {
+    entries: HashMap<K, V>,
+    age: VecDeque<K>,
+}
+
+impl<K, V> Default for Recent<K, V> {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            age: VecDeque::new(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> Recent<K, V> {
+    fn insert(&mut self, key: K, value: V, limit: usize) {
+        if self.entries.insert(key.clone(), value).is_none() {
+            self.age.push_back(key);
+        }
+        while self.age.len() > limit {
+            if let Some(oldest) = self.age.pop_front() {
+                self.entries.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// One file, with its footer.
+pub(super) struct FileReader {
+    layout: Arc<Layout>,
+    file: Arc<LiveFile>,
+    footer: ArrowReaderMetadata,
+}
+
+impl FileReader {
+    pub(super) async fn open(layout: Arc<Layout>, file: Arc<LiveFile>) -> Result<Self> {
+        let cached = layout
+            .readers
+            .footers
+            .lock()
+            .entries
+            .get(file.path())
+            .cloned();
+        let footer = match cached {
+            Some(footer) => footer,
+            None => {
+                let mut input = Input::new(&layout, &file);
+                let footer =
+                    ArrowReaderMetadata::load_async(&mut input, ArrowReaderOptions::new()).await?;
+                layout.readers.footers.lock().insert(
+                    file.path().to_string(),
+                    footer.clone(),
+                    FOOTERS_CACHED_MAX,
+                );
+                footer
+            }
+        };
+        Ok(Self {
+            layout,
+            file,
+            footer,
+        })
+    }
+
+    pub(super) fn footer(&self) -> &ArrowReaderMetadata {
+        &self.footer
+    }
+
+    /// The bloom filter of a leaf column in a row group, if the file has one.
+    pub(super) async fn bloom_filter(
+        &self,
+        group: usize,
+        leaf: usize,
+    ) -> Result<Option<Arc<Sbbf>>> {
+        let blooms = &self.layout.readers.blooms;
+        let key = (self.file.path().to_string(), group, leaf);
+        if let Some(known) = blooms.lock().entries.get(&key) {
+            return Ok(known.clone());
+        }
+        let mut builder = self.builder();
+        let filter = builder
+            .get_row_group_column_bloom_filter(group, leaf)
+            .await?
+            .map(Arc::new);
+        blooms
+            .lock()
+            .insert(key, filter.clone(), BLOOM_FILTERS_CACHED_MAX);
+        Ok(filter)
+    }
+
+    /// Reads columns of the table, in the table's own types; a column the file lacks is null.
+    pub(super) fn read(
+        &self,
+        columns: &[usize],
+        rows: Option<RowsToRead>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let schema = Arc::new(self.layout.spec.schema.project(columns)?);
+        let parquet_schema = self.footer.parquet_schema();
+        let in_file = parquet_schema.root_schema().get_fields().iter().enumerate();
+        let roots = in_file
+            .filter(|(_, column)| schema.fields().iter().any(|f| f.name() == column.name()))
+            .map(|(index, _)| index);
+        let mask = ProjectionMask::roots(parquet_schema, roots);
+        let mut builder = self
+            .builder()
+            .with_projection(mask)
+            .with_batch_size(BATCH_ROWS);
+        if let Some(rows) = rows {
+            builder = builder
+                .with_row_groups(rows.row_groups)
+                .with_row_selection(rows.selection);
+        }
+        let batches = builder.build()?;
+        let in_table_types = move |batch: RecordBatch| -> Result<RecordBatch> {
+            let columns =
+                schema
+                    .fields()
+                    .iter()
+                    .map(|field| match batch.column_by_name(field.name()) {
+                        Some(column) => cast(column, field.data_type()),
+                        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+                    });
+            let columns = columns.collect::<std::result::Result<Vec<ArrayRef>, _>>()?;
+            Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
+        };
+        Ok(batches
+            .map_err(ClosedTableError::from)
+            .map(move |batch| batch.and_then(&in_table_types))
+            .boxed())
+    }
+
+    fn builder(&self) -> ParquetRecordBatchStreamBuilder<Input> {
+        ParquetRecordBatchStreamBuilder::new_with_metadata(
+            Input::new(&self.layout, &self.file),
+            self.footer.clone(),
+        )
+    }
+}
+
+/// The bytes of one file in the table's store.
+struct Input {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    bytes: u64,
+}
+
+impl Input {
+    fn new(layout: &Layout, file: &LiveFile) -> Self {
+        let path = Path::from(file.path());
+        Self {
+            store: Arc::clone(&layout.store),
+            path,
+            bytes: file.bytes(),
+        }
+    }
+}
+
+impl AsyncFileReader for Input {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, ParquetResult<Bytes>> {
+        async move { Ok(self.store.get_range(&self.path, range).await?) }.boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, ParquetResult<Vec<Bytes>>> {
+        async move { Ok(self.store.get_ranges(&self.path, &ranges).await?) }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
+        async move {
+            let bytes = self.bytes;
+            let reader = ParquetMetaDataReader::new()
+                .with_page_index_policy(PageIndexPolicy::Optional)
+                .with_prefetch_hint(Some(FOOTER_BYTES_HINT));
+            Ok(Arc::new(reader.load_and_finish(self, bytes).await?))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,256 @@
+//! Statistics of a file as the Delta log keeps them: row count, null counts, smallest and largest
+//! values, in JSON.
+//!
+//! What is written is always a true bound, even where the protocol lets writers cut values short:
+//! timestamps have milliseconds there, so the smallest is rounded down and the largest up, and long
+//! strings end in a prefix that sorts before or after every value. What is read back is therefore
+//! exact only for numbers and dates.
+//!
+//! A float column that holds a NaN has no bounds: NaN sorts above all numbers in SQL, and
+//! JSON cannot say it.
+
+use arrow::datatypes::{DataType, Decimal128Type, DecimalType, Schema, TimeUnit};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use serde_json::{Map, Number, Value};
+
+use super::schema;
+
+/// Years that every reader of ISO dates understands; values outside have no bounds.
+const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
+
+/// Microseconds in a millisecond, the precision of timestamps in the log.
+const MILLISECOND_US: i64 = 1_000;
+
+const DAYS_TO_EPOCH: i32 = 719_163;
+
+/// The smallest and largest value of a column in one file, and how many nulls it has.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ColumnBounds {
+    pub(super) min: Option<ScalarValue>,
+    pub(super) max: Option<ScalarValue>,
+    pub(super) nulls: u64,
+}
+
+/// The statistics of a file as the log keeps them.
+pub(super) fn encode(schema: &Schema, rows: u64, columns: &[ColumnBounds]) -> String {
+    let mut mins = Map::new();
+    let mut maxs = Map::new();
+    let mut nulls = Map::new();
+    for (field, column) in schema.fields().iter().zip(columns) {
+        if !schema::has_statistics(field) {
+            continue;
+        }
+        nulls.insert(field.name().clone(), Value::from(column.nulls));
+        if let Some(min) = column.min.as_ref().and_then(|min| to_json(min, false)) {
+            mins.insert(field.name().clone(), min);
+        }
+        if let Some(max) = column.max.as_ref().and_then(|max| to_json(max, true)) {
+            maxs.insert(field.name().clone(), max);
+        }
+    }
+    let object = [
+        ("numRecords", Value::from(rows)),
+        ("minValues", Value::Object(mins)),
+        ("maxValues", Value::Object(maxs)),
+        ("nullCount", Value::Object(nulls)),
+    ];
+    Value::Object(
+        object
+            .map(|(name, value)| (name.to_string(), value))
+            .into_iter()
+            .collect(),
+    )
+    .to_string()
+}
+
+/// A file's statistics in terms of the table's schema. What the log does not tell stays unknown.
+pub(super) fn decode(schema: &Schema, text: Option<&str>, bytes: u64) -> Statistics {
+    let mut statistics = Statistics::new_unknown(schema);
+    statistics.total_byte_size = Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX));
+    let Some(Value::Object(object)) = text.and_then(|text| serde_json::from_str(text).ok()) else {
+        return statistics;
+    };
+    if let Some(rows) = object.get("numRecords").and_then(as_usize) {
+        statistics.num_rows = Precision::Exact(rows);
+    }
+    let group = |name: &str| object.get(name).and_then(Value::as_object);
+    let (mins, maxs, nulls) = (group("minValues"), group("maxValues"), group("nullCount"));
+    for (field, column) in schema
+        .fields()
+        .iter()
+        .zip(&mut statistics.column_statistics)
+    {
+        let of =
+            |group: Option<&Map<String, Value>>| group.and_then(|g| g.get(field.name())).cloned();
+        let bound = |group, upper| {
+            of(group)
+                .filter(|_| schema::has_bounds(field))
+                .and_then(|value| from_json(field.data_type(), &value, upper))
+                .map_or(Precision::Absent, |value| {
+                    precision(field.data_type(), value)
+                })
+        };
+        let null_count = of(nulls).as_ref().and_then(as_usize);
+        *column = ColumnStatistics {
+            null_count: null_count.map_or(Precision::Absent, Precision::Exact),
+            min_value: bound(mins, false),
+            max_value: bound(maxs, true),
+            ..ColumnStatistics::new_unknown()
+        };
+    }
+    statistics
+}
+
+/// The statistics of several files together.
+pub(super) fn total<'a>(
+    schema: &Schema,
+    files: impl Iterator<Item = &'a Statistics>,
+) -> Statistics {
+    let mut sum: Option<Statistics> = None;
+    for file in files {
+        let Some(sum) = &mut sum else {
+            sum = Some(file.clone());
+            continue;
+        };
+        let sides = sum
+            .column_statistics
+            .iter_mut()
+            .zip(&file.column_statistics);
+        for (left, right) in sides {
+            // A column of nulls only has no bounds and moves none.
+            let empty = |side: &ColumnStatistics, rows: &Precision<usize>| {
+                matches!(rows, Precision::Exact(_)) && side.null_count == *rows
+            };
+            if empty(left, &sum.num_rows) {
+                left.min_value = right.min_value.clone();
+                left.max_value = right.max_value.clone();
+            } else if !empty(right, &file.num_rows) {
+                left.min_value = left.min_value.min(&right.min_value);
+                left.max_value = left.max_value.max(&right.max_value);
+            }
+            left.null_count = left.null_count.add(&right.null_count);
+        }
+        sum.num_rows = sum.num_rows.add(&file.num_rows);
+        sum.total_byte_size = sum.total_byte_size.add(&file.total_byte_size);
+    }
+    sum.unwrap_or_else(|| {
+        let mut none = Statistics::new_unknown(schema);
+        none.num_rows = Precision::Exact(0);
+        none.total_byte_size = Precision::Exact(0);
+        none
+    })
+}
+
+fn as_usize(value: &Value) -> Option<usize> {
+    value.as_u64().and_then(|count| usize::try_from(count).ok())
+}
+
+/// Strings may be cut short and timestamps rounded; a bound of the others is a value of the column.
+fn precision(data_type: &DataType, value: ScalarValue) -> Precision<ScalarValue> {
+    match data_type {
+        DataType::Utf8View | DataType::Timestamp(_, _) => Precision::Inexact(value),
+        _ => Precision::Exact(value),
+    }
+}
+
+fn to_json(value: &ScalarValue, upper: bool) -> Option<Value> {
+    match value {
+        ScalarValue::Int16(value) => value.map(Value::from),
+        ScalarValue::Int32(value) => value.map(Value::from),
+        ScalarValue::Int64(value) => value.map(Value::from),
+        ScalarValue::Float32(value) => {
+            // Through its decimal text, so that the bound is the shortest one that reads back equal.
+            value
+                .filter(|value| value.is_finite())
+                .and_then(|value| number(&value.to_string()))
+        }
+        ScalarValue::Float64(value) => value.and_then(Number::from_f64).map(Value::Number),
+        ScalarValue::Decimal128(value, precision, scale) => value
+            .and_then(|value| number(&Decimal128Type::format_decimal(value, *precision, *scale))),
+        ScalarValue::Date32(value) => {
+            let date = NaiveDate::from_num_days_from_ce_opt((*value)?.checked_add(DAYS_TO_EPOCH)?)?;
+            let date = YEARS.contains(&date.year()).then_some(date)?;
+            Some(Value::from(date.format("%Y-%m-%d").to_string()))
+        }
+        ScalarValue::TimestampMicrosecond(value, zone) => {
+            let value = (*value)?;
+            let down = value.div_euclid(MILLISECOND_US);
+            let up = upper && value.rem_euclid(MILLISECOND_US) != 0;
+            let time = DateTime::from_timestamp_millis(down + i64::from(up))?;
+            let time = YEARS.contains(&time.year()).then_some(time)?;
+            let suffix = if zone.is_some() { "Z" } else { "" };
+            Some(Value::from(format!(
+                "{}{suffix}",
+                time.format("%Y-%m-%dT%H:%M:%S%.3f")
+            )))
+        }
+        ScalarValue::Utf8View(value) => value.as_deref().map(Value::from),
+        _ => None,
+    }
+}
+
+/// A JSON number with all the digits of its text.
+fn number(text: &str) -> Option<Value> {
+    serde_json::from_str::<Number>(text).ok().map(Value::Number)
+}
+
+fn from_json(data_type: &DataType, value: &Value, upper: bool) -> Option<ScalarValue> {
+    match data_type {
+        DataType::Int16 => value
+            .as_i64()
+            .and_then(|v| v.try_into().ok())
+            .map(|v| ScalarValue::Int16(Some(v))),
+        DataType::Int32 => value
+            .as_i64()
+            .and_then(|v| v.try_into().ok())
+            .map(|v| ScalarValue::Int32(Some(v))),
+        DataType::Int64 => value.as_i64().map(|v| ScalarValue::Int64(Some(v))),
+        DataType::Float32 => value.as_f64().map(|v| ScalarValue::Float32(Some(v as f32))),
+        DataType::Float64 => value.as_f64().map(|v| ScalarValue::Float64(Some(v))),
+        DataType::Decimal128(precision, scale) => {
+            let text = match value {
+                Value::Number(number) => number.to_string(),
+                Value::String(text) => text.clone(),
+                _ => return None,
+            };
+            let value = arrow::compute::kernels::cast_utils::parse_decimal::<Decimal128Type>(
+                &text, *precision, *scale,
+            );
+            Some(ScalarValue::Decimal128(
+                Some(value.ok()?),
+                *precision,
+                *scale,
+            ))
+        }
+        DataType::Date32 => {
+            let date = NaiveDate::parse_from_str(value.as_str()?, "%Y-%m-%d").ok()?;
+            Some(ScalarValue::Date32(Some(
+                date.num_days_from_ce() - DAYS_TO_EPOCH,
+            )))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let mut time = timestamp_us(value.as_str()?)?;
+            // Other writers cut the largest value down to its millisecond.
+            if upper && time.rem_euclid(MILLISECOND_US) == 0 {
+                time = time.checked_add(MILLISECOND_US - 1)?;
+            }
+            Some(ScalarValue::TimestampMicrosecond(Some(time), zone.clone()))
+        }
+        DataType::Utf8View => value
+            .as_str()
+            .map(|text| ScalarValue::Utf8View(Some(text.to_string()))),
+        _ => None,
+    }
+}
+
+fn timestamp_us(text: &str) -> Option<i64> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(time.timestamp_micros());
+    }
+    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
+        .iter()
+        .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
+        .map(|time| time.and_utc().timestamp_micros())
+}

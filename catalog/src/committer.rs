@@ -1,0 +1,397 @@
+//! The commit protocol: one thread orders all commits, checks them, and makes them durable in groups.
+//!
+//! Steps, for each group of waiting requests:
+//!
+//! 1. **check**: in arrival order, a request fails with a serialization failure if a key it writes,
+//!    or a definition it relies on, was committed by another transaction after the request's
+//!    snapshot (first committer wins). A request that passes gets the next csn.
+//! 2. **assemble**: the writes of all requests that passed go into one batch over all keyspaces,
+//!    with the new csn.
+//! 3. **write**: the batch is applied atomically and fsync'd once (`commit::before_batch`,
+//!    `commit::after_batch`).
+//! 4. **acknowledge**: each request is told its csn. Nobody is told before step 3 is done.
+//!
+//! Housekeeping moves rows from the row store to the closed table while writers go on. Between its
+//! intent and its end the committer puts every key written to that table into `shadow_closed` as
+//! well, so that a row changed after the move's snapshot is never taken from the moved copy. The
+//! same is done for a transaction whose snapshot is older than the end of the last move: it may
+//! write to a key that it still saw as open. A shadow entry without a closed copy does no harm.
+//!
+//! The committer never reads a row and never waits for anything but the disk.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::definitions::{Oid, StorageId};
+use crate::error::{CatalogError, Result};
+use crate::row_codec::Bytes;
+use crate::row_store::{RowStore, Space, meta_key};
+use crate::write_buffer::TableWrites;
+
+/// Commit requests that can wait before senders wait too.
+const REQUESTS_WAITING_MAX: usize = 4_096;
+
+/// Requests that share one fsync at the most.
+const GROUP_MAX: usize = 1_024;
+
+/// Counters that are handed out in memory and stored with the next commit that used one.
+#[derive(Debug)]
+pub struct Counters {
+    next_oid: AtomicU32,
+    next_storage: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn new(next_oid: Oid, next_storage: StorageId) -> Self {
+        Self { next_oid: AtomicU32::new(next_oid), next_storage: AtomicU64::new(next_storage) }
+    }
+
+    /// A new object identifier.
+    pub fn oid(&self) -> Oid {
+        self.next_oid.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A new storage identifier.
+    pub fn storage(&self) -> StorageId {
+        self.next_storage.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Snapshots of the transactions that may still commit.
+#[derive(Debug, Default)]
+pub struct ActiveTransactions {
+    csns: Mutex<std::collections::BTreeMap<u64, usize>>,
+}
+
+impl ActiveTransactions {
+    /// Registers a transaction. `take_snapshot` runs under the lock and returns its csn, so that the
+    /// committer cannot forget a commit that this snapshot does not see.
+    pub(crate) fn register<T>(
+        self: &Arc<Self>,
+        take_snapshot: impl FnOnce() -> Result<(u64, T)>,
+    ) -> Result<(ActiveGuard, T)> {
+        let mut csns = self.csns.lock();
+        let (csn, snapshot) = take_snapshot()?;
+        *csns.entry(csn).or_default() += 1;
+        Ok((ActiveGuard { active: Arc::clone(self), csn }, snapshot))
+    }
+
+    /// The oldest registered snapshot, or `latest` if there is none.
+    pub(crate) fn oldest(&self, latest: u64) -> u64 {
+        self.csns.lock().keys().next().copied().unwrap_or(latest)
+    }
+}
+
+/// Keeps a transaction registered while it lives.
+#[derive(Debug)]
+pub struct ActiveGuard {
+    active: Arc<ActiveTransactions>,
+    csn: u64,
+}
+
+impl Drop for ActiveGuard {
+    fn drop(&mut self) {
+        let mut csns = self.active.csns.lock();
+        if let Some(count) = csns.get_mut(&self.csn) {
+            *count -= 1;
+            if *count == 0 {
+                csns.remove(&self.csn);
+            }
+        }
+    }
+}
+
+/// What housekeeping asks of the committer.
+#[derive(Debug)]
+pub(crate) enum Move {
+    /// Rows of the storage are about to be moved: shadow what is written from now on.
+    Begin(StorageId),
+    /// The rows are in the closed table: make that visible.
+    Finish {
+        storage: StorageId,
+        /// Keys of the moved rows.
+        moved: Vec<Bytes>,
+        /// Keys that were in `shadow_closed` at the move's snapshot, whose old copies are gone.
+        unshadowed: Vec<Bytes>,
+    },
+    /// The move was given up: stop shadowing.
+    Abandon(StorageId),
+}
+
+/// One transaction's writes.
+#[derive(Debug, Default)]
+pub(crate) struct CommitRequest {
+    /// csn of the snapshot that the transaction read.
+    pub snapshot_csn: u64,
+    /// Row writes by storage.
+    pub tables: Vec<(StorageId, Arc<TableWrites>)>,
+    /// Writes to the `meta` keyspace; `None` deletes.
+    pub meta: Vec<(String, Option<Vec<u8>>)>,
+    /// Keys of `meta` that are set to the csn of this commit.
+    pub stamps: Vec<String>,
+    /// Keys of `meta` that must not have changed since the snapshot.
+    pub unchanged: Vec<String>,
+    /// Housekeeping's part.
+    pub row_move: Option<Move>,
+}
+
+struct Waiting {
+    request: CommitRequest,
+    reply: oneshot::Sender<Result<u64>>,
+}
+
+/// Handle to the committer thread; the thread ends when the last handle is gone.
+pub(crate) struct Committer {
+    requests: Option<mpsc::Sender<Waiting>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Committer {
+    /// Starts the thread. `moving` names the storages with an unfinished move.
+    pub fn start(
+        store: Arc<RowStore>,
+        counters: Arc<Counters>,
+        active: Arc<ActiveTransactions>,
+        last_csn: u64,
+    ) -> Result<Self> {
+        let (sender, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
+        let state = CommitLog {
+            store,
+            counters,
+            active,
+            last_csn,
+            written: HashMap::new(),
+            history: VecDeque::new(),
+            hasher: RandomState::new(),
+            moving: HashMap::new(),
+            last_move: HashMap::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("committer".to_string())
+            .spawn(move || state.run(receiver))?;
+        Ok(Self { requests: Some(sender), thread: Some(thread) })
+    }
+
+    /// Commits; returns the csn once the writes are on disk.
+    pub async fn commit(&self, request: CommitRequest) -> Result<u64> {
+        let stopped = || CatalogError::internal("the committer has stopped");
+        let (reply, answer) = oneshot::channel();
+        let requests = self.requests.as_ref().ok_or_else(stopped)?;
+        requests.send(Waiting { request, reply }).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.requests.take();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer thread panicked");
+        }
+    }
+}
+
+/// The committer's own state.
+struct CommitLog {
+    store: Arc<RowStore>,
+    counters: Arc<Counters>,
+    active: Arc<ActiveTransactions>,
+    last_csn: u64,
+    /// csn of the last commit of a key, by hash, as far back as the oldest active snapshot. Two keys
+    /// with one hash can only cause a needless serialization failure.
+    written: HashMap<u64, u64>,
+    /// The entries of `written` in commit order.
+    history: VecDeque<(u64, Vec<u64>)>,
+    hasher: RandomState,
+    /// Keys written since the intent, of each storage that is being moved.
+    moving: HashMap<StorageId, HashSet<Bytes>>,
+    /// csn of the last finished move of each storage.
+    last_move: HashMap<StorageId, u64>,
+}
+
+impl CommitLog {
+    fn run(mut self, mut receiver: mpsc::Receiver<Waiting>) {
+        while let Some(first) = receiver.blocking_recv() {
+            let mut group = vec![first];
+            while group.len() < GROUP_MAX {
+                match receiver.try_recv() {
+                    Ok(waiting) => group.push(waiting),
+                    Err(_) => break,
+                }
+            }
+            self.commit_group(group);
+            self.forget();
+        }
+    }
+
+    fn commit_group(&mut self, group: Vec<Waiting>) {
+        let mut batch = self.store.batch();
+        let mut passed = Vec::with_capacity(group.len());
+        for Waiting { request, reply } in group {
+            match self.check_and_assemble(request, &mut batch) {
+                Ok(csn) => passed.push((reply, csn)),
+                // A caller that is gone does not need its answer.
+                Err(error) => drop(reply.send(Err(error))),
+            }
+        }
+        if passed.is_empty() {
+            return;
+        }
+        crate::crash_point!("commit::before_batch");
+        let written = self.meta_keyspace().and_then(|meta| {
+            batch.insert(&meta, meta_key::CSN, self.last_csn.to_be_bytes());
+            RowStore::write(batch)
+        });
+        crate::crash_point!("commit::after_batch");
+        for (reply, csn) in passed {
+            drop(reply.send(written.clone().map(|()| csn)));
+        }
+    }
+
+    fn check_and_assemble(
+        &mut self,
+        request: CommitRequest,
+        batch: &mut fjall::OwnedWriteBatch,
+    ) -> Result<u64> {
+        let hashes = self.check(&request)?;
+        // Everything that can fail comes before the csn is taken and the batch is touched.
+        let meta = self.meta_keyspace()?;
+        let mut spaces = Vec::with_capacity(request.tables.len());
+        for (storage, writes) in &request.tables {
+            let rows = self.store.keyspace(Space::Rows(*storage))?;
+            let late = self
+                .last_move
+                .get(storage)
+                .is_some_and(|move_csn| request.snapshot_csn < *move_csn);
+            let shadow_all = late || self.moving.contains_key(storage);
+            let shadow = if shadow_all || !writes.reopened.is_empty() {
+                Some(self.store.keyspace(Space::ShadowClosed(*storage))?)
+            } else {
+                None
+            };
+            spaces.push((*storage, writes, rows, shadow, shadow_all));
+        }
+        let move_spaces = match &request.row_move {
+            Some(Move::Finish { storage, .. }) => Some((
+                self.store.keyspace(Space::Rows(*storage))?,
+                self.store.keyspace(Space::ShadowClosed(*storage))?,
+            )),
+            _ => None,
+        };
+
+        let csn = self.last_csn + 1;
+        self.last_csn = csn;
+        for (storage, writes, rows, shadow, shadow_all) in spaces {
+            for (key, value) in &writes.rows {
+                match value {
+                    Some(value) => batch.insert(&rows, &**key, &**value),
+                    None => batch.remove(&rows, &**key),
+                }
+                if shadow_all && let Some(shadow) = &shadow {
+                    batch.insert(shadow, &**key, []);
+                }
+                if let Some(touched) = self.moving.get_mut(&storage) {
+                    touched.insert(key.clone());
+                }
+            }
+            if let Some(shadow) = &shadow {
+                for key in &writes.reopened {
+                    batch.insert(shadow, &**key, []);
+                }
+            }
+        }
+        if !request.meta.is_empty() {
+            let next_oid = u64::from(self.counters.next_oid.load(Ordering::Relaxed));
+            let next_storage = self.counters.next_storage.load(Ordering::Relaxed);
+            batch.insert(&meta, meta_key::NEXT_OID, next_oid.to_be_bytes());
+            batch.insert(&meta, meta_key::NEXT_STORAGE, next_storage.to_be_bytes());
+        }
+        for (key, value) in &request.meta {
+            match value {
+                Some(value) => batch.insert(&meta, key.as_bytes(), value.as_slice()),
+                None => batch.remove(&meta, key.as_bytes()),
+            }
+        }
+        for key in &request.stamps {
+            batch.insert(&meta, key.as_bytes(), csn.to_be_bytes());
+        }
+        match request.row_move {
+            None => {}
+            Some(Move::Begin(storage)) => {
+                self.moving.insert(storage, HashSet::new());
+            }
+            Some(Move::Abandon(storage)) => {
+                self.moving.remove(&storage);
+            }
+            Some(Move::Finish { storage, moved, unshadowed }) => {
+                let touched = self.moving.remove(&storage).unwrap_or_default();
+                self.last_move.insert(storage, csn);
+                if let Some((rows, shadow)) = move_spaces {
+                    for key in moved.iter().filter(|key| !touched.contains(*key)) {
+                        batch.remove(&rows, &**key);
+                    }
+                    for key in unshadowed.iter().filter(|key| !touched.contains(*key)) {
+                        batch.remove(&shadow, &**key);
+                    }
+                }
+            }
+        }
+        for hash in &hashes {
+            self.written.insert(*hash, csn);
+        }
+        self.history.push_back((csn, hashes));
+        Ok(csn)
+    }
+
+    /// First committer wins: fails if anything the request writes or relies on is newer than its
+    /// snapshot. Returns the hashes of what it writes.
+    fn check(&self, request: &CommitRequest) -> Result<Vec<u64>> {
+        let newer = |hash: &u64| {
+            self.written.get(hash).is_some_and(|committed| *committed > request.snapshot_csn)
+        };
+        if request.unchanged.iter().any(|key| newer(&self.hash(None, key.as_bytes()))) {
+            return Err(CatalogError::serialization_failure());
+        }
+        let rows: usize = request.tables.iter().map(|(_, writes)| writes.rows.len()).sum();
+        let mut hashes = Vec::with_capacity(rows + request.meta.len());
+        for (storage, writes) in &request.tables {
+            hashes.extend(writes.rows.keys().map(|key| self.hash(Some(*storage), key)));
+        }
+        hashes.extend(request.meta.iter().map(|(key, _)| self.hash(None, key.as_bytes())));
+        if hashes.iter().any(newer) {
+            return Err(CatalogError::serialization_failure());
+        }
+        Ok(hashes)
+    }
+
+    fn hash(&self, storage: Option<StorageId>, key: &[u8]) -> u64 {
+        self.hasher.hash_one((storage, key))
+    }
+
+    fn meta_keyspace(&self) -> Result<fjall::Keyspace> {
+        self.store.keyspace(Space::Meta)
+    }
+
+    /// Forgets commits that every active snapshot sees.
+    fn forget(&mut self) {
+        let oldest = self.active.oldest(self.last_csn);
+        while let Some((csn, hashes)) = self.history.front() {
+            if *csn > oldest {
+                break;
+            }
+            for hash in hashes {
+                if self.written.get(hash) == Some(csn) {
+                    self.written.remove(hash);
+                }
+            }
+            self.history.pop_front();
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! What exists: databases, roles, schemas, tables and views, as immutable values.
+//!
+//! A [`Definitions`] is everything one database holds at one commit sequence number. It is loaded
+//! from the row store once per change and shared by all statements that see that state; a
+//! transaction that runs DDL clones it and edits its own copy. Definitions hold SQL text (defaults,
+//! `closed_when`, view queries) as text: the catalog never parses it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CatalogError, ErrorKind, Result};
+use crate::row_codec::RowCodec;
+use crate::types::SqlType;
+
+/// Object identifier, unique over the whole server and stable across restarts.
+pub type Oid = u32;
+
+/// First OID given to users' objects, as in PostgreSQL.
+pub const FIRST_USER_OID: Oid = 16_384;
+
+/// OID of the bootstrap superuser.
+pub const BOOTSTRAP_ROLE_OID: Oid = 10;
+
+/// OID of schema `pg_catalog` in every database.
+pub const PG_CATALOG_OID: Oid = 11;
+
+/// OID of schema `public` in every database.
+pub const PUBLIC_SCHEMA_OID: Oid = 2_200;
+
+/// OID of schema `information_schema` in every database.
+pub const INFORMATION_SCHEMA_OID: Oid = 13_000;
+
+/// OID of schema `nyala` (system relations and procedures) in every database.
+pub const NYALA_SCHEMA_OID: Oid = 13_001;
+
+/// Name of the schema that new databases have.
+pub const PUBLIC_SCHEMA: &str = "public";
+
+/// Longest identifier in bytes; longer ones are cut as PostgreSQL does.
+pub const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// Most columns a table can have.
+pub const COLUMNS_MAX: usize = 1_600;
+
+/// Identifies the stored rows of a table. TRUNCATE gives a table a new one.
+pub type StorageId = u64;
+
+/// A database: a tenant. A connection is in exactly one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseDef {
+    /// Object identifier.
+    pub oid: Oid,
+    /// Name, unique in the server.
+    pub name: String,
+    /// OID of the owning role.
+    pub owner: Oid,
+}
+
+/// A role that can log in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleDef {
+    /// Object identifier.
+    pub oid: Oid,
+    /// Name, unique in the server.
+    pub name: String,
+    /// Whether all permission checks are bypassed.
+    pub superuser: bool,
+    /// SCRAM-SHA-256 verifier in PostgreSQL's `rolpassword` format.
+    pub password: Option<String>,
+}
+
+/// A schema of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaDef {
+    /// Object identifier.
+    pub oid: Oid,
+    /// Name, unique in the database.
+    pub name: String,
+    /// OID of the owning role.
+    pub owner: Oid,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDef {
+    /// Name, unique in the table.
+    pub name: String,
+    /// SQL type.
+    #[serde(rename = "type")]
+    pub ty: SqlType,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// SQL text of the default, if any.
+    pub default: Option<String>,
+}
+
+/// The primary key constraint of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrimaryKeyDef {
+    /// OID of the constraint.
+    pub constraint_oid: Oid,
+    /// OID of the index that `pg_index` shows for it.
+    pub index_oid: Oid,
+    /// Name of constraint and index.
+    pub name: String,
+    /// Positions of the key columns in the table, in key order.
+    pub columns: Vec<usize>,
+}
+
+/// How records of a hybrid table become closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosingRule {
+    /// SQL text of the predicate that makes a record closed.
+    pub closed_when: String,
+    /// Folder of the closed table below the data directory's `closed`.
+    pub folder: String,
+}
+
+/// A table with rows of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDef {
+    /// Object identifier.
+    pub oid: Oid,
+    /// OID of the schema.
+    pub schema: Oid,
+    /// Name, unique among the schema's relations.
+    pub name: String,
+    /// OID of the owning role.
+    pub owner: Oid,
+    /// Where the rows are; changes with TRUNCATE.
+    pub storage: StorageId,
+    /// Columns in order.
+    pub columns: Vec<ColumnDef>,
+    /// Primary key, if any.
+    pub primary_key: Option<PrimaryKeyDef>,
+    /// Present on hybrid tables.
+    pub closing: Option<ClosingRule>,
+}
+
+/// A view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewDef {
+    /// Object identifier.
+    pub oid: Oid,
+    /// OID of the schema.
+    pub schema: Oid,
+    /// Name, unique among the schema's relations.
+    pub name: String,
+    /// OID of the owning role.
+    pub owner: Oid,
+    /// SQL text of the query.
+    pub query: String,
+    /// Output columns.
+    pub columns: Vec<ColumnDef>,
+    /// OIDs of the relations that the query names.
+    pub depends_on: Vec<Oid>,
+}
+
+/// Formats of external tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExternalFormat {
+    /// Parquet files: one, a folder of them, or a Hive-partitioned folder.
+    Parquet,
+    /// A Delta table.
+    Delta,
+}
+
+/// A read-only table over files that others own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalTableDef {
+    /// Object identifier.
+    pub oid: Oid,
+    /// OID of the schema.
+    pub schema: Oid,
+    /// Name, unique among the schema's relations.
+    pub name: String,
+    /// OID of the owning role.
+    pub owner: Oid,
+    /// Format of the files.
+    pub format: ExternalFormat,
+    /// Absolute path or `file://` URL.
+    pub location: String,
+    /// Columns as they were when the table was created.
+    pub columns: Vec<ColumnDef>,
+}
+
+/// Anything that has a name in a schema and can stand in FROM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum RelationDef {
+    /// A table with rows of its own.
+    Table(TableDef),
+    /// A view.
+    View(ViewDef),
+    /// A read-only table over files.
+    External(ExternalTableDef),
+}
+
+impl RelationDef {
+    /// Object identifier.
+    pub fn oid(&self) -> Oid {
+        match self {
+            Self::Table(def) => def.oid,
+            Self::View(def) => def.oid,
+            Self::External(def) => def.oid,
+        }
+    }
+
+    /// OID of the schema.
+    pub fn schema(&self) -> Oid {
+        match self {
+            Self::Table(def) => def.schema,
+            Self::View(def) => def.schema,
+            Self::External(def) => def.schema,
+        }
+    }
+
+    /// Name within the schema.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Table(def) => &def.name,
+            Self::View(def) => &def.name,
+            Self::External(def) => &def.name,
+        }
+    }
+
+    /// OID of the owning role.
+    pub fn owner(&self) -> Oid {
+        match self {
+            Self::Table(def) => def.owner,
+            Self::View(def) => def.owner,
+            Self::External(def) => def.owner,
+        }
+    }
+
+    /// Columns in order.
+    pub fn columns(&self) -> &[ColumnDef] {
+        match self {
+            Self::Table(def) => &def.columns,
+            Self::View(def) => &def.columns,
+            Self::External(def) => &def.columns,
+        }
+    }
+}
+
+/// The Arrow schema of a list of columns.
+pub fn arrow_schema(columns: &[ColumnDef]) -> SchemaRef {
+    let fields: Vec<_> = columns
+        .iter()
+        .map(|column| column.ty.field(&column.name, !column.not_null))
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// A table as statements use it: its definition with what is derived from it once.
+#[derive(Debug)]
+pub struct Table {
+    /// The definition.
+    pub def: TableDef,
+    /// Arrow schema of all columns.
+    pub schema: SchemaRef,
+    /// Turns rows into keys and values and back.
+    pub codec: RowCodec,
+}
+
+impl Table {
+    /// Derives schema and codec from a definition.
+    pub fn new(def: TableDef) -> Result<Self> {
+        let schema = arrow_schema(&def.columns);
+        let key = def.primary_key.as_ref().map(|key| key.columns.as_slice());
+        let codec = RowCodec::new(&schema, key)?;
+        Ok(Self { def, schema, codec })
+    }
+
+    /// Positions of the key columns, in key order; empty without a primary key.
+    pub fn key_columns(&self) -> &[usize] {
+        self.def.primary_key.as_ref().map_or(&[], |key| key.columns.as_slice())
+    }
+
+    /// Whether the table has a closed part.
+    pub fn is_hybrid(&self) -> bool {
+        self.def.closing.is_some()
+    }
+}
+
+/// A relation as statements use it.
+#[derive(Debug, Clone)]
+pub enum Relation {
+    /// A table with rows of its own.
+    Table(Arc<Table>),
+    /// A view.
+    View(Arc<ViewDef>),
+    /// A read-only table over files.
+    External(Arc<ExternalTableDef>),
+}
+
+impl Relation {
+    /// Derives what statements need from a definition.
+    pub fn new(def: RelationDef) -> Result<Self> {
+        Ok(match def {
+            RelationDef::Table(def) => Self::Table(Arc::new(Table::new(def)?)),
+            RelationDef::View(def) => Self::View(Arc::new(def)),
+            RelationDef::External(def) => Self::External(Arc::new(def)),
+        })
+    }
+
+    /// The stored form.
+    pub fn def(&self) -> RelationDef {
+        match self {
+            Self::Table(table) => RelationDef::Table(table.def.clone()),
+            Self::View(def) => RelationDef::View(def.as_ref().clone()),
+            Self::External(def) => RelationDef::External(def.as_ref().clone()),
+        }
+    }
+
+    /// Object identifier.
+    pub fn oid(&self) -> Oid {
+        match self {
+            Self::Table(table) => table.def.oid,
+            Self::View(def) => def.oid,
+            Self::External(def) => def.oid,
+        }
+    }
+
+    /// OID of the schema.
+    pub fn schema(&self) -> Oid {
+        match self {
+            Self::Table(table) => table.def.schema,
+            Self::View(def) => def.schema,
+            Self::External(def) => def.schema,
+        }
+    }
+
+    /// Name within the schema.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Table(table) => &table.def.name,
+            Self::View(def) => &def.name,
+            Self::External(def) => &def.name,
+        }
+    }
+
+    /// OID of the owning role.
+    pub fn owner(&self) -> Oid {
+        match self {
+            Self::Table(table) => table.def.owner,
+            Self::View(def) => def.owner,
+            Self::External(def) => def.owner,
+        }
+    }
+
+    /// Columns in order.
+    pub fn columns(&self) -> &[ColumnDef] {
+        match self {
+            Self::Table(table) => &table.def.columns,
+            Self::View(def) => &def.columns,
+            Self::External(def) => &def.columns,
+        }
+    }
+}
+
+/// Everything one database holds, at one commit sequence number.
+#[derive(Debug, Clone)]
+pub struct Definitions {
+    /// The database itself.
+    pub database: DatabaseDef,
+    schemas: BTreeMap<Oid, SchemaDef>,
+    relations: BTreeMap<Oid, Relation>,
+    schema_names: HashMap<String, Oid>,
+    relation_names: HashMap<(Oid, String), Oid>,
+}
+
+impl Definitions {
+    /// An empty database.
+    pub fn new(database: DatabaseDef) -> Self {
+        Self {
+            database,
+            schemas: BTreeMap::new(),
+            relations: BTreeMap::new(),
+            schema_names: HashMap::new(),
+            relation_names: HashMap::new(),
+        }
+    }
+
+    /// Schemas that users made, and `public`, by OID.
+    pub fn schemas(&self) -> impl Iterator<Item = &SchemaDef> {
+        self.schemas.values()
+    }
+
+    /// Relations by OID.
+    pub fn relations(&self) -> impl Iterator<Item = &Relation> {
+        self.relations.values()
+    }
+
+    /// A schema by name.
+    pub fn schema(&self, name: &str) -> Option<&SchemaDef> {
+        self.schema_names.get(name).and_then(|oid| self.schemas.get(oid))
+    }
+
+    /// A schema by OID.
+    pub fn schema_by_oid(&self, oid: Oid) -> Option<&SchemaDef> {
+        self.schemas.get(&oid)
+    }
+
+    /// A relation by schema and name.
+    pub fn relation(&self, schema: Oid, name: &str) -> Option<&Relation> {
+        let oid = self.relation_names.get(&(schema, name.to_string()))?;
+        self.relations.get(oid)
+    }
+
+    /// A relation by OID.
+    pub fn relation_by_oid(&self, oid: Oid) -> Option<&Relation> {
+        self.relations.get(&oid)
+    }
+
+    /// The views whose query names `oid`.
+    pub fn dependents(&self, oid: Oid) -> impl Iterator<Item = &ViewDef> {
+        self.relations.values().filter_map(move |relation| match relation {
+            Relation::View(view) if view.depends_on.contains(&oid) => Some(view.as_ref()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn put_schema(&mut self, schema: SchemaDef) -> Result<()> {
+        if self.schema_names.contains_key(&schema.name) {
+            return Err(CatalogError::new(
+                ErrorKind::DuplicateSchema,
+                format!("schema \"{}\" already exists", schema.name),
+            ));
+        }
+        self.schema_names.insert(schema.name.clone(), schema.oid);
+        self.schemas.insert(schema.oid, schema);
+        Ok(())
+    }
+
+    pub(crate) fn remove_schema(&mut self, oid: Oid) {
+        if let Some(schema) = self.schemas.remove(&oid) {
+            self.schema_names.remove(&schema.name);
+        }
+    }
+
+    /// Adds a relation, or replaces the one with the same OID.
+    pub(crate) fn put_relation(&mut self, relation: Relation) -> Result<()> {
+        let name = (relation.schema(), relation.name().to_string());
+        if self.relation_names.get(&name).is_some_and(|oid| *oid != relation.oid()) {
+            return Err(CatalogError::new(
+                ErrorKind::DuplicateTable,
+                format!("relation \"{}\" already exists", relation.name()),
+            ));
+        }
+        self.remove_relation(relation.oid());
+        self.relation_names.insert(name, relation.oid());
+        self.relations.insert(relation.oid(), relation);
+        Ok(())
+    }
+
+    pub(crate) fn remove_relation(&mut self, oid: Oid) {
+        if let Some(old) = self.relations.remove(&oid) {
+            self.relation_names.remove(&(old.schema(), old.name().to_string()));
+        }
+    }
+}

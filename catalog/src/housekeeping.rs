@@ -1,0 +1,415 @@
+//! Housekeeping: moves rows that became closed from the row store to the closed table, and folds
+//! reopened rows out of its files.
+//!
+//! Steps of one run, under the table's rewriter lock:
+//!
+//! 1. **intent**: a commit stores the intent and tells the committer to shadow every key that is
+//!    written to the table from now on.
+//! 2. **select** (`housekeeping::selected`): a snapshot S is taken; the open rows that match the
+//!    closing rule at S are read in key order.
+//! 3. **write** (`housekeeping::files_written`): they are written as sorted Parquet files; files with
+//!    rows that were shadowed at S are written again without them.
+//! 4. **commit to Delta** (`housekeeping::delta_committed`): one Delta commit adds and removes the
+//!    files, with `txn` = (table's app id, csn of S). Nobody reads this version yet.
+//! 5. **show** (`housekeeping::manifest_committed`): one batch in the row store sets the manifest to
+//!    the new version, deletes the moved rows, empties the shadow of the keys folded, and deletes
+//!    the intent. Keys written since step 1 keep their row and their shadow entry.
+//!
+//! **Recovery**, for each intent found at start: if the Delta log is not ahead of the manifest, the
+//! run never reached step 4, and only the intent is deleted. If it is ahead, step 5 is done from
+//! what is stored: a row of the row store whose key is in the new version and not in the shadow is a
+//! moved row (it was not in the closed table before, by uniqueness, and not written since, or it
+//! would be shadowed). Shadow entries stay; the next run folds them.
+//!
+//! Why step 1 is needed: without it a row deleted between S and step 5 would leave no trace, and a
+//! recovery could not tell it from a row still to be shown.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use datafusion::common::Result as DataFusionResult;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::Catalog;
+use crate::closed_table::{ClosedTable, ClosedVersion, Rewrite};
+use crate::committer::{CommitRequest, Move};
+use crate::definitions::{DatabaseDef, Oid, Relation, StorageId, Table};
+use crate::error::{CatalogError, ErrorKind, Result};
+use crate::key_range::KeyRange;
+use crate::manifest::Manifest;
+use crate::open_table::OpenScanExec;
+use crate::row_codec::Bytes;
+use crate::row_store::{Space, meta_key};
+use crate::transaction::ReadView;
+
+/// Rows moved in one round; a run does rounds until none are left. Bounds the keys kept in memory.
+const ROUND_ROWS_MAX: usize = 4_000_000;
+
+/// What a run did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HousekeepingReport {
+    /// Rows moved from the row store to the closed table.
+    pub rows_moved: u64,
+    /// Reopened rows whose old copies were taken out of the closed files.
+    pub rows_folded: u64,
+    /// Files written.
+    pub files_written: u64,
+    /// Visible version of the closed table after the run.
+    pub closed_version: u64,
+}
+
+/// A run that has begun.
+#[derive(Debug, Serialize, Deserialize)]
+struct Intent {
+    database: Oid,
+    table: Oid,
+}
+
+/// Moves the rows for which `closed_when` is true.
+///
+/// `closed_when` is the table's closing rule, compiled over all its columns.
+pub async fn run(
+    catalog: &Arc<Catalog>,
+    database: &DatabaseDef,
+    table: Oid,
+    closed_when: &Arc<dyn PhysicalExpr>,
+) -> Result<HousekeepingReport> {
+    let mut report = HousekeepingReport::default();
+    loop {
+        let rows = round(catalog, database, table, closed_when, &mut report).await?;
+        if rows < ROUND_ROWS_MAX {
+            return Ok(report);
+        }
+    }
+}
+
+async fn round(
+    catalog: &Arc<Catalog>,
+    database: &DatabaseDef,
+    oid: Oid,
+    closed_when: &Arc<dyn PhysicalExpr>,
+    report: &mut HousekeepingReport,
+) -> Result<usize> {
+    let (_, table) = current_table(catalog, database, oid)?;
+    let storage = table.def.storage;
+    let lock = catalog.rewriter(storage);
+    let _rewriter = lock.lock().await;
+    // A run that failed half way has to be finished or undone first.
+    if catalog.snapshot().contains(Space::Meta, meta_key::intent(storage))? {
+        recover_table(catalog, database, &table).await?;
+    }
+    begin(catalog, database, &table).await?;
+    match select_and_write(catalog, database, &table, closed_when).await {
+        Ok(Some(moved)) => {
+            let rows = moved.keys.len();
+            let written = commit_and_show(catalog, &table, moved, report).await;
+            written.map(|()| rows)
+        }
+        Ok(None) => {
+            abandon(catalog, storage).await?;
+            let manifest = Manifest::load(&catalog.snapshot(), storage)?;
+            report.closed_version = manifest.map_or(0, |manifest| manifest.closed_version);
+            Ok(0)
+        }
+        Err(error) => {
+            // Nothing reached the Delta log yet.
+            abandon(catalog, storage).await?;
+            Err(error)
+        }
+    }
+}
+
+/// What steps 2 and 3 prepared.
+struct Moved {
+    csn: u64,
+    closed: ClosedTable,
+    base: Arc<ClosedVersion>,
+    adds: Vec<crate::closed_table::WrittenFile>,
+    rewrite: Option<Rewrite>,
+    keys: Vec<Bytes>,
+    unshadowed: Vec<Bytes>,
+    relation_key: String,
+}
+
+/// Steps 2 and 3. `None` if there is nothing to move or fold.
+async fn select_and_write(
+    catalog: &Arc<Catalog>,
+    database: &DatabaseDef,
+    table: &Arc<Table>,
+    closed_when: &Arc<dyn PhysicalExpr>,
+) -> Result<Option<Moved>> {
+    let (view, current) = current_table(catalog, database, table.def.oid)?;
+    if current.def.storage != table.def.storage {
+        return Err(CatalogError::serialization_failure());
+    }
+    let manifest = view
+        .manifest(table)?
+        .ok_or_else(|| CatalogError::corrupted("hybrid table has no manifest"))?;
+    let closed = catalog.closed_table(table)?;
+    let base = closed.at_version(manifest.closed_version).await?;
+    crate::crash_point!("housekeeping::selected");
+
+    let keys = Arc::new(Mutex::new(Vec::new()));
+    let rows = matching_rows(&view, table, closed_when, &keys)?;
+    let adds = match non_empty(rows).await? {
+        Some(rows) => closed.write_files(rows).await?,
+        None => Vec::new(),
+    };
+    let keys = std::mem::take(&mut *keys.lock());
+    let unshadowed: Vec<Bytes> =
+        view.shadow_closed(table)?.into_iter().map(Vec::into_boxed_slice).collect();
+    if keys.is_empty() && unshadowed.is_empty() {
+        return Ok(None);
+    }
+    let rewrite = if unshadowed.is_empty() {
+        None
+    } else {
+        let positions: Vec<usize> = table.key_columns().to_vec();
+        let addresses = table.codec.decode::<_, Bytes>(&positions, &unshadowed, &[])?;
+        Some(closed.rewrite_without(&base, &addresses).await?)
+    };
+    crate::crash_point!("housekeeping::files_written");
+    let relation_key = meta_key::relation(database.oid, table.def.oid);
+    Ok(Some(Moved { csn: view.csn, closed, base, adds, rewrite, keys, unshadowed, relation_key }))
+}
+
+/// Steps 4 and 5.
+async fn commit_and_show(
+    catalog: &Arc<Catalog>,
+    table: &Table,
+    moved: Moved,
+    report: &mut HousekeepingReport,
+) -> Result<()> {
+    let storage = table.def.storage;
+    report.rows_moved += moved.keys.len() as u64;
+    report.rows_folded += moved.rewrite.as_ref().map_or(0, |rewrite| rewrite.rows_dropped);
+    report.files_written += moved.adds.len() as u64
+        + moved.rewrite.as_ref().map_or(0, |rewrite| rewrite.written.len() as u64);
+    let txn = i64::try_from(moved.csn).map_err(|_| CatalogError::internal("csn overflow"))?;
+    let committed = moved
+        .closed
+        .commit(&moved.base, &app_id(storage), txn, moved.adds, moved.rewrite)
+        .await;
+    let version = match committed {
+        Ok(version) => version,
+        Err(error) => {
+            // Only if the log certainly has no new version may the intent go; else recovery decides.
+            if moved.closed.latest().await?.version() == moved.base.version() {
+                abandon(catalog, storage).await?;
+            }
+            return Err(error.into());
+        }
+    };
+    crate::crash_point!("housekeeping::delta_committed");
+    let finish = Move::Finish { storage, moved: moved.keys, unshadowed: moved.unshadowed };
+    show(catalog, storage, version, moved.csn, finish, vec![moved.relation_key]).await?;
+    crate::crash_point!("housekeeping::manifest_committed");
+    report.closed_version = version;
+    Ok(())
+}
+
+/// Step 1.
+async fn begin(catalog: &Catalog, database: &DatabaseDef, table: &Table) -> Result<()> {
+    let intent = Intent { database: database.oid, table: table.def.oid };
+    let storage = table.def.storage;
+    let request = CommitRequest {
+        snapshot_csn: u64::MAX,
+        meta: vec![(meta_key::intent(storage), Some(serde_json::to_vec(&intent)?))],
+        row_move: Some(Move::Begin(storage)),
+        ..CommitRequest::default()
+    };
+    catalog.commit(request).await.map(drop)
+}
+
+/// Gives a run up before step 4.
+async fn abandon(catalog: &Catalog, storage: StorageId) -> Result<()> {
+    let request = CommitRequest {
+        snapshot_csn: u64::MAX,
+        meta: vec![(meta_key::intent(storage), None)],
+        row_move: Some(Move::Abandon(storage)),
+        ..CommitRequest::default()
+    };
+    catalog.commit(request).await.map(drop)
+}
+
+/// Step 5.
+async fn show(
+    catalog: &Catalog,
+    storage: StorageId,
+    closed_version: u64,
+    csn: u64,
+    finish: Move,
+    unchanged: Vec<String>,
+) -> Result<()> {
+    let manifest = Manifest { closed_version, csn };
+    let request = CommitRequest {
+        // Definitions may not have changed since S: a table dropped or truncated in the meantime
+        // must not get its manifest back. The other keys are this run's alone.
+        snapshot_csn: csn,
+        meta: vec![
+            (meta_key::manifest(storage), Some(serde_json::to_vec(&manifest)?)),
+            (meta_key::intent(storage), None),
+        ],
+        row_move: Some(finish),
+        unchanged,
+        ..CommitRequest::default()
+    };
+    catalog.commit(request).await.map(drop)
+}
+
+/// Finishes or undoes the runs that a crash cut off. Called before anyone can read or write.
+pub(crate) async fn recover(catalog: &Arc<Catalog>) -> Result<()> {
+    let snapshot = catalog.snapshot();
+    let mut intents = Vec::new();
+    for entry in snapshot.prefix(Space::Meta, meta_key::INTENTS)? {
+        let (key, value) = entry.into_inner()?;
+        let storage = std::str::from_utf8(&key)
+            .ok()
+            .and_then(|key| key.strip_prefix(meta_key::INTENTS))
+            .and_then(|hex| StorageId::from_str_radix(hex, 16).ok())
+            .ok_or_else(|| CatalogError::corrupted("intent without a storage"))?;
+        intents.push((storage, serde_json::from_slice::<Intent>(&value)?));
+    }
+    for (storage, intent) in intents {
+        let globals = catalog.globals()?;
+        let database = globals.databases().iter().find(|d| d.oid == intent.database);
+        let table = match database {
+            Some(database) => match current_table(catalog, database, intent.table) {
+                Ok((_, table)) if table.def.storage == storage => Some((database, table)),
+                // Dropped or truncated since.
+                Ok(_) => None,
+                Err(error) if error.kind == ErrorKind::UndefinedTable => None,
+                Err(error) => return Err(error),
+            },
+            None => None,
+        };
+        match table {
+            Some((database, table)) => recover_table(catalog, database, &table).await?,
+            None => abandon(catalog, storage).await?,
+        }
+    }
+    Ok(())
+}
+
+async fn recover_table(
+    catalog: &Arc<Catalog>,
+    database: &DatabaseDef,
+    table: &Arc<Table>,
+) -> Result<()> {
+    let storage = table.def.storage;
+    let (view, _) = current_table(catalog, database, table.def.oid)?;
+    let manifest = view
+        .manifest(table)?
+        .ok_or_else(|| CatalogError::corrupted("hybrid table has no manifest"))?;
+    let closed = catalog.closed_table(table)?;
+    let latest = closed.latest().await?;
+    if latest.version() <= manifest.closed_version {
+        tracing::info!(table = table.def.name, "housekeeping was cut off and is undone");
+        return abandon(catalog, storage).await;
+    }
+    let shadow: HashSet<Vec<u8>> = view.shadow_closed(table)?.into_iter().collect();
+    let mut moved = Vec::new();
+    let mut open = open_keys(&view, table)?;
+    while let Some(addresses) = open.try_next().await? {
+        let in_closed = closed.contains_keys(&latest, &addresses).await?;
+        for (key, is_in) in table.codec.encode_keys(&addresses)?.into_iter().zip(in_closed.iter()) {
+            if is_in == Some(true) && !shadow.contains(&*key) {
+                moved.push(key);
+            }
+        }
+    }
+    tracing::info!(
+        table = table.def.name,
+        rows = moved.len(),
+        version = latest.version(),
+        "housekeeping was cut off and is finished"
+    );
+    let finish = Move::Finish { storage, moved, unshadowed: Vec::new() };
+    let relation_key = meta_key::relation(database.oid, table.def.oid);
+    show(catalog, storage, latest.version(), view.csn, finish, vec![relation_key]).await
+}
+
+/// The table as it is now, and a view of now.
+fn current_table(
+    catalog: &Arc<Catalog>,
+    database: &DatabaseDef,
+    oid: Oid,
+) -> Result<(ReadView, Arc<Table>)> {
+    let transaction = catalog.begin(database)?;
+    let view = transaction.view().clone();
+    match view.definitions.relation_by_oid(oid) {
+        Some(Relation::Table(table)) if table.is_hybrid() => {
+            let table = Arc::clone(table);
+            Ok((view, table))
+        }
+        Some(other) => Err(CatalogError::new(
+            ErrorKind::WrongObjectType,
+            format!("\"{}\" is not a table with closed_when", other.name()),
+        )),
+        None => Err(CatalogError::new(
+            ErrorKind::UndefinedTable,
+            format!("relation with OID {oid} does not exist"),
+        )),
+    }
+}
+
+/// Open rows that match, at most a round's; their keys are collected as the stream is read.
+fn matching_rows(
+    view: &ReadView,
+    table: &Arc<Table>,
+    closed_when: &Arc<dyn PhysicalExpr>,
+    keys: &Arc<Mutex<Vec<Bytes>>>,
+) -> Result<SendableRecordBatchStream> {
+    let columns = (0..table.schema.fields().len()).collect();
+    let (range, codec_table) = (KeyRange::all(), Arc::clone(table));
+    let scan = OpenScanExec::new(view.clone(), Arc::clone(table), columns, range, None)?;
+    let rows = scan.execute(0, view.catalog.session().task_ctx())?;
+    let (closed_when, keys) = (Arc::clone(closed_when), Arc::clone(keys));
+    let matching = rows.map(move |batch| -> DataFusionResult<RecordBatch> {
+        let batch = batch?;
+        let truth = closed_when.evaluate(&batch)?.into_array(batch.num_rows())?;
+        let truth = truth.as_boolean_opt().ok_or_else(|| {
+            DataFusionError::from(CatalogError::internal("closed_when is not boolean"))
+        })?;
+        let matching = filter_record_batch(&batch, truth)?;
+        let mut keys = keys.lock();
+        let matching = matching.slice(0, matching.num_rows().min(ROUND_ROWS_MAX - keys.len()));
+        let addresses = codec_table.codec.project_key(&matching)?;
+        keys.extend(codec_table.codec.encode_keys(&addresses)?);
+        Ok(matching)
+    });
+    // A full round ends the scan.
+    let rows = matching.try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
+    Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&table.schema), rows)))
+}
+
+/// The stream again, unless it has no rows.
+async fn non_empty(rows: SendableRecordBatchStream) -> Result<Option<SendableRecordBatchStream>> {
+    let schema = rows.schema();
+    let mut rows = Box::pin(rows.peekable());
+    if rows.as_mut().peek().await.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Box::pin(RecordBatchStreamAdapter::new(schema, rows))))
+}
+
+/// The keys of all open rows.
+fn open_keys(view: &ReadView, table: &Arc<Table>) -> Result<SendableRecordBatchStream> {
+    let columns = table.key_columns().to_vec();
+    let scan =
+        OpenScanExec::new(view.clone(), Arc::clone(table), columns, KeyRange::all(), None)?;
+    Ok(scan.execute(0, view.catalog.session().task_ctx())?)
+}
+
+fn app_id(storage: StorageId) -> String {
+    format!("nyala-{storage}")
+}

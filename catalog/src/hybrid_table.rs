@@ -1,0 +1,206 @@
+//! The reading rule: what rows a table has. Nothing else decides it.
+//!
+//! One statement takes one snapshot of the row store ([`ReadView`]). The manifest, the shadow and
+//! the open rows all come from it, so every table of the statement is seen at one commit sequence
+//! number, whatever commits or moves meanwhile:
+//!
+//! ```text
+//! rows(table) = closed table at the manifest's version, minus the keys in shadow_closed
+//!             + rows of the row store
+//! ```
+//!
+//! - A row is never on both sides: housekeeping's last step removes it from the row store and shows
+//!   the closed version in one batch; a write to a closed row puts its key into the shadow in the
+//!   same batch as the new row.
+//! - Projection, filters and limits reach both sides. The closed side prunes files by their
+//!   statistics; one whose files are all pruned is not read.
+//! - With an empty shadow the closed side is read as it is: no key column that the query did not ask
+//!   for, no filter on top.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::{Result as DataFusionResult, ScalarValue};
+use datafusion::datasource::{TableProvider, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+
+use crate::definitions::Table;
+use crate::error::Result;
+use crate::key_range::key_range;
+use crate::open_table::OpenScanExec;
+use crate::transaction::ReadView;
+
+mod shadow_filter;
+
+use shadow_filter::ShadowFilterExec;
+
+/// Keys up to which a key filter lists them one by one; more are filtered by their range only.
+const KEY_FILTER_LIST_MAX: usize = 64;
+
+/// The side of a table that a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// `contracts`: all rows.
+    All,
+    /// `contracts$open`: rows in the row store.
+    Open,
+    /// `contracts$closed`: rows in the closed table.
+    Closed,
+}
+
+impl Part {
+    /// Suffix of the part's name.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::All => "",
+            Self::Open => "$open",
+            Self::Closed => "$closed",
+        }
+    }
+
+    /// Splits `contracts$open` into the table's name and the part.
+    pub fn split(name: &str) -> (&str, Self) {
+        for part in [Self::Open, Self::Closed] {
+            if let Some(table) = name.strip_suffix(part.suffix()) {
+                return (table, part);
+            }
+        }
+        (name, Self::All)
+    }
+}
+
+/// A table as one statement reads it.
+#[derive(Debug)]
+pub struct TableScan {
+    view: ReadView,
+    table: Arc<Table>,
+    part: Part,
+    schema: SchemaRef,
+}
+
+impl TableScan {
+    /// The rows of one part of a table.
+    pub fn new(view: ReadView, table: Arc<Table>, part: Part) -> Self {
+        let schema = Arc::clone(&table.schema);
+        Self { view, table, part, schema }
+    }
+
+    /// All rows of a table with, where it has no primary key, the hidden row number as last column.
+    pub fn with_addresses(view: ReadView, table: Arc<Table>) -> Result<Self> {
+        let mut columns: Vec<usize> = (0..table.schema.fields().len()).collect();
+        if table.codec.has_row_numbers() {
+            columns.push(columns.len());
+        }
+        let schema = table.codec.projected_schema(&columns)?;
+        Ok(Self { view, table, part: Part::All, schema })
+    }
+
+    async fn scan_closed(
+        &self,
+        session: &dyn Session,
+        projection: &[usize],
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(manifest) = self.view.manifest(&self.table)? else { return Ok(None) };
+        let closed = self.view.catalog.closed_table(&self.table)?;
+        let version = closed.at_version(manifest.closed_version).await?;
+        if version.file_count() == 0 {
+            return Ok(None);
+        }
+        let shadow = self.view.shadow_closed(&self.table)?;
+        if shadow.is_empty() {
+            let projection = projection.to_vec();
+            return Ok(Some(version.scan(session, Some(&projection), filters, limit)?));
+        }
+        // The shadow removes rows, so a limit below it could stop too early.
+        let with_key = ShadowFilterExec::input_projection(&self.table, projection);
+        let plan = version.scan(session, Some(&with_key), filters, None)?;
+        let shadow: HashSet<Vec<u8>> = shadow.into_iter().collect();
+        let table = Arc::clone(&self.table);
+        let shadow = Arc::new(shadow);
+        Ok(Some(Arc::new(ShadowFilterExec::new(plan, table, projection.len(), shadow)?)))
+    }
+}
+
+#[async_trait]
+impl TableProvider for TableScan {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let projection = match projection {
+            Some(columns) => columns.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let mut sides: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
+        if self.part != Part::Open
+            && let Some(closed) = self.scan_closed(session, &projection, filters, limit).await?
+        {
+            sides.push(closed);
+        }
+        if self.part != Part::Closed || sides.is_empty() {
+            // A closed part without any file still needs a plan with the right schema.
+            let limit = if self.part == Part::Closed { Some(0) } else { limit };
+            let range = key_range(&self.table, filters)?;
+            let (view, table) = (self.view.clone(), Arc::clone(&self.table));
+            sides.push(Arc::new(OpenScanExec::new(view, table, projection, range, limit)?));
+        }
+        match sides.len() {
+            1 => Ok(sides.swap_remove(0)),
+            _ => UnionExec::try_new(sides),
+        }
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+}
+
+/// Filters that rows with the given keys pass: a list of the first key column's values, or their
+/// range. Other rows may pass too.
+pub(crate) fn key_range_filter(addresses: &RecordBatch) -> Result<Vec<Expr>> {
+    let schema = addresses.schema();
+    let (Some(column), Some(field)) = (addresses.columns().first(), schema.fields().first()) else {
+        return Ok(Vec::new());
+    };
+    let name = col(datafusion::common::Column::from_name(field.name()));
+    let mut values = Vec::with_capacity(column.len());
+    for at in 0..column.len() {
+        values.push(ScalarValue::try_from_array(column, at)?);
+    }
+    if values.len() <= KEY_FILTER_LIST_MAX {
+        return Ok(vec![name.in_list(values.into_iter().map(lit).collect(), false)]);
+    }
+    let bounds = values.iter().fold(None, |bounds: Option<(&ScalarValue, &ScalarValue)>, v| {
+        let (low, high) = bounds.unwrap_or((v, v));
+        Some((if v < low { v } else { low }, if v > high { v } else { high }))
+    });
+    Ok(match bounds {
+        Some((low, high)) => vec![
+            name.clone().gt_eq(lit(low.clone())),
+            name.lt_eq(lit(high.clone())),
+        ],
+        None => Vec::new(),
+    })
+}

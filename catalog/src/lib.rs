@@ -1,0 +1,40 @@
+//! What exists in a Nyala server and where its rows lie: definitions, the row store, the committer,
+//! open, closed and hybrid tables, and housekeeping.
+//!
+//! There is no socket here, no SQL text that is looked into, and no session. Nothing outside this
+//! crate touches a keyspace or a Delta log. [`Catalog`] is the way in: [`Catalog::begin`] gives a
+//! [`Transaction`], its [`ReadView`] gives [`TableScan`]s, its commit makes writes durable.
+
+pub mod closed_table;
+pub mod definitions;
+pub mod error;
+pub mod external_table;
+pub mod housekeeping;
+pub mod types;
+
+mod catalog;
+mod committer;
+mod hybrid_table;
+mod key_range;
+mod manifest;
+mod open_table;
+mod row_codec;
+mod row_store;
+mod transaction;
+mod write_buffer;
+
+pub use catalog::{BOOTSTRAP_NAME, Catalog, CatalogConfig, Globals};
+pub use error::{CatalogError, ErrorKind};
+pub use hybrid_table::{Part, TableScan};
+pub use row_codec::ROW_NUMBER_COLUMN;
+pub use transaction::{Existing, NewTable, NewView, ReadView, Savepoint, Transaction};
+pub use types::SqlType;
+
+/// A named step of a protocol at which a crash test can end the process. Does nothing unless the
+/// `failpoints` feature is on and the point is armed.
+#[macro_export]
+macro_rules! crash_point {
+    ($name:expr) => {
+        fail::fail_point!($name, |_| std::process::abort());
+    };
+}

@@ -1,0 +1,29 @@
+//! The manifest of a hybrid table: which version of its closed table is visible.
+//!
+//! It lies in the row store and changes only in the commit that also changes the row store's side of
+//! a move, so that one snapshot of the row store fixes both sides of the union.
+
+use serde::{Deserialize, Serialize};
+
+use crate::definitions::StorageId;
+use crate::error::Result;
+use crate::row_store::{Space, StoreSnapshot, meta_key};
+
+/// What is visible of a hybrid table beside the row store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Delta version of the closed table.
+    pub closed_version: u64,
+    /// csn at which the rows of the last move were read.
+    pub csn: u64,
+}
+
+impl Manifest {
+    /// The manifest of a storage as of a snapshot.
+    pub fn load(snapshot: &StoreSnapshot, storage: StorageId) -> Result<Option<Self>> {
+        match snapshot.get(Space::Meta, meta_key::manifest(storage))? {
+            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The row store: ordered keyspaces on disk (fjall), one batch over all of them, one snapshot of all of them.
+//!
+//! Keyspaces:
+//!
+//! | name | key | value |
+//! | --- | --- | --- |
+//! | `meta` | see [`meta_key`] | counters, definitions, manifests, intents (JSON, or big-endian integers) |
+//! | `r<storage>` | row key ([`crate::row_codec`]) | row value |
+//! | `s<storage>` | row key | empty: the key is in `shadow_closed` |
+//!
+//! Writing happens in the committer only; everything else reads through a [`StoreSnapshot`].
+//! A keyspace is made on first use and outlives its table until [`RowStore::drop_storage`].
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
+};
+use parking_lot::Mutex;
+
+use crate::definitions::StorageId;
+use crate::error::{CatalogError, Result};
+
+/// Bytes of decoded blocks kept in memory.
+pub const BLOCK_CACHE_BYTES: u64 = 512 << 20;
+
+/// Bytes of journal after which memtables are flushed.
+const JOURNAL_BYTES_MAX: u64 = 1 << 30;
+
+/// Keys of the `meta` keyspace.
+pub mod meta_key {
+    use crate::definitions::{Oid, StorageId};
+
+    /// Version of the on-disk format.
+    pub const FORMAT: &str = "format";
+    /// Last commit sequence number.
+    pub const CSN: &str = "csn";
+    /// Next object identifier.
+    pub const NEXT_OID: &str = "next_oid";
+    /// Next storage identifier.
+    pub const NEXT_STORAGE: &str = "next_storage";
+    /// csn of the last change to databases and roles.
+    pub const GLOBALS_VERSION: &str = "globals_version";
+    /// Prefix of databases.
+    pub const DATABASES: &str = "database/";
+    /// Prefix of roles.
+    pub const ROLES: &str = "role/";
+    /// Prefix of intents.
+    pub const INTENTS: &str = "intent/";
+
+    /// A database.
+    pub fn database(oid: Oid) -> String {
+        format!("{DATABASES}{oid:08x}")
+    }
+    /// The name of a database, written so that two creators conflict.
+    pub fn database_name(name: &str) -> String {
+        format!("database_name/{name}")
+    }
+    /// A role.
+    pub fn role(oid: Oid) -> String {
+        format!("{ROLES}{oid:08x}")
+    }
+    /// csn of the last change to a database's definitions.
+    pub fn definitions_version(database: Oid) -> String {
+        format!("definitions_version/{database:08x}")
+    }
+    /// Prefix of a database's schemas.
+    pub fn schemas(database: Oid) -> String {
+        format!("definition/{database:08x}/schema/")
+    }
+    /// A schema.
+    pub fn schema(database: Oid, oid: Oid) -> String {
+        format!("{}{oid:08x}", schemas(database))
+    }
+    /// Prefix of a database's relations.
+    pub fn relations(database: Oid) -> String {
+        format!("definition/{database:08x}/relation/")
+    }
+    /// A relation.
+    pub fn relation(database: Oid, oid: Oid) -> String {
+        format!("{}{oid:08x}", relations(database))
+    }
+    /// The name of a schema or relation, written so that two creators conflict.
+    pub fn name(database: Oid, schema: Oid, name: &str) -> String {
+        format!("name/{database:08x}/{schema:08x}/{name}")
+    }
+    /// The manifest of a hybrid table.
+    pub fn manifest(storage: StorageId) -> String {
+        format!("manifest/{storage:016x}")
+    }
+    /// The intent of a housekeeping run.
+    pub fn intent(storage: StorageId) -> String {
+        format!("{INTENTS}{storage:016x}")
+    }
+}
+
+/// A keyspace of the row store, by what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Space {
+    /// Counters, definitions, manifests.
+    Meta,
+    /// Rows of a table.
+    Rows(StorageId),
+    /// Keys for which the closed table is no longer the truth.
+    ShadowClosed(StorageId),
+}
+
+impl Space {
+    fn keyspace_name(self) -> String {
+        match self {
+            Self::Meta => "meta".to_string(),
+            Self::Rows(storage) => format!("r{storage}"),
+            Self::ShadowClosed(storage) => format!("s{storage}"),
+        }
+    }
+}
+
+/// The open row store of a server.
+pub struct RowStore {
+    database: Database,
+    keyspaces: Mutex<HashMap<Space, Keyspace>>,
+}
+
+impl RowStore {
+    /// Opens or creates the store in `path`. A store that another process has open is an error.
+    pub fn open(path: &Path) -> Result<Self> {
+        let database = Database::builder(path)
+            .cache_size(BLOCK_CACHE_BYTES)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .open()?;
+        Ok(Self { database, keyspaces: Mutex::new(HashMap::new()) })
+    }
+
+    /// The keyspace of `space`, made if it does not exist.
+    pub(crate) fn keyspace(&self, space: Space) -> Result<Keyspace> {
+        let mut keyspaces = self.keyspaces.lock();
+        if let Some(keyspace) = keyspaces.get(&space) {
+            return Ok(keyspace.clone());
+        }
+        let keyspace =
+            self.database.keyspace(&space.keyspace_name(), KeyspaceCreateOptions::default)?;
+        keyspaces.insert(space, keyspace.clone());
+        Ok(keyspace)
+    }
+
+    /// A view of all keyspaces at one moment.
+    pub fn snapshot(self: &Arc<Self>) -> StoreSnapshot {
+        StoreSnapshot { store: Arc::clone(self), snapshot: self.database.snapshot() }
+    }
+
+    /// A batch that [`RowStore::write`] applies atomically.
+    pub(crate) fn batch(&self) -> OwnedWriteBatch {
+        self.database.batch().durability(Some(PersistMode::SyncAll))
+    }
+
+    /// Applies a batch to all its keyspaces at once; returns when it is on disk.
+    pub(crate) fn write(batch: OwnedWriteBatch) -> Result<()> {
+        Ok(batch.commit()?)
+    }
+
+    /// Removes the keyspaces of a storage that no definition names any more. Snapshots that still
+    /// read it keep it alive.
+    pub(crate) fn drop_storage(&self, storage: StorageId) -> Result<()> {
+        for space in [Space::Rows(storage), Space::ShadowClosed(storage)] {
+            let keyspace = self.keyspaces.lock().remove(&space);
+            let keyspace = match keyspace {
+                Some(keyspace) => keyspace,
+                None if self.database.keyspace_exists(&space.keyspace_name()) => self
+                    .database
+                    .keyspace(&space.keyspace_name(), KeyspaceCreateOptions::default)?,
+                None => continue,
+            };
+            self.database.delete_keyspace(keyspace)?;
+        }
+        Ok(())
+    }
+
+    /// Storages that have a keyspace.
+    pub(crate) fn storages(&self) -> Vec<StorageId> {
+        let names = self.database.list_keyspace_names();
+        names.iter().filter_map(|name| name.strip_prefix('r')?.parse().ok()).collect()
+    }
+}
+
+/// All keyspaces as they were at one moment.
+#[derive(Clone)]
+pub struct StoreSnapshot {
+    store: Arc<RowStore>,
+    snapshot: Snapshot,
+}
+
+impl StoreSnapshot {
+    /// The value of a key.
+    pub fn get(&self, space: Space, key: impl AsRef<[u8]>) -> Result<Option<fjall::Slice>> {
+        Ok(self.snapshot.get(&self.store.keyspace(space)?, key)?)
+    }
+
+    /// Whether a key exists.
+    pub fn contains(&self, space: Space, key: impl AsRef<[u8]>) -> Result<bool> {
+        Ok(self.snapshot.contains_key(&self.store.keyspace(space)?, key)?)
+    }
+
+    /// Keys and values in a range, in key order.
+    pub fn range(
+        &self,
+        space: Space,
+        range: impl std::ops::RangeBounds<Vec<u8>>,
+    ) -> Result<fjall::Iter> {
+        Ok(self.snapshot.range(&self.store.keyspace(space)?, range))
+    }
+
+    /// Keys and values under a prefix, in key order.
+    pub fn prefix(&self, space: Space, prefix: impl AsRef<[u8]>) -> Result<fjall::Iter> {
+        Ok(self.snapshot.prefix(&self.store.keyspace(space)?, prefix))
+    }
+
+    /// The last key of a space.
+    pub fn last_key(&self, space: Space) -> Result<Option<fjall::Slice>> {
+        match self.snapshot.last_key_value(&self.store.keyspace(space)?) {
+            Some(entry) => Ok(Some(entry.key()?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Rows in a space, as an estimate that counts overwritten and deleted ones too.
+    pub fn approximate_rows(&self, space: Space) -> Result<usize> {
+        Ok(self.store.keyspace(space)?.approximate_len())
+    }
+
+    /// A big-endian integer of the `meta` keyspace; 0 where it was never written.
+    pub fn meta_number(&self, key: &str) -> Result<u64> {
+        match self.get(Space::Meta, key)? {
+            None => Ok(0),
+            Some(bytes) => (*bytes)
+                .try_into()
+                .map(u64::from_be_bytes)
+                .map_err(|_| CatalogError::corrupted(format!("{key} is not 8 bytes"))),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A transaction: one snapshot of everything, the writes made on top of it, and their commit.
+//!
+//! Isolation is snapshot isolation. Reads go through a [`ReadView`], which sees the snapshot and the
+//! transaction's own writes; a view is cheap and stays as it was when more is written. Nothing
+//! reaches the row store before [`Transaction::commit`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::catalog::Catalog;
+use crate::committer::{ActiveGuard, CommitRequest};
+use crate::definitions::{Definitions, StorageId, Table};
+use crate::error::Result;
+use crate::manifest::Manifest;
+use crate::row_store::{Space, StoreSnapshot, meta_key};
+use crate::write_buffer::WriteBuffer;
+
+mod ddl;
+mod dml;
+
+pub use ddl::{NewTable, NewView};
+pub use dml::Existing;
+
+/// What one statement sees.
+#[derive(Clone)]
+pub struct ReadView {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) snapshot: StoreSnapshot,
+    /// Commit sequence number of the snapshot.
+    pub csn: u64,
+    /// What exists.
+    pub definitions: Arc<Definitions>,
+    pub(crate) writes: WriteBuffer,
+    manifests: Arc<HashMap<StorageId, Manifest>>,
+    /// While any view of a snapshot lives, what it can read is not removed.
+    guard: Arc<ActiveGuard>,
+}
+
+impl std::fmt::Debug for ReadView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadView").field("csn", &self.csn).finish_non_exhaustive()
+    }
+}
+
+impl ReadView {
+    /// What of the table's closed part is visible; `None` for tables without one.
+    pub(crate) fn manifest(&self, table: &Table) -> Result<Option<Manifest>> {
+        if !table.is_hybrid() {
+            return Ok(None);
+        }
+        match self.manifests.get(&table.def.storage) {
+            Some(own) => Ok(Some(*own)),
+            None => Manifest::load(&self.snapshot, table.def.storage),
+        }
+    }
+
+    /// Keys for which the closed table is not the truth, the transaction's own included.
+    pub(crate) fn shadow_closed(&self, table: &Table) -> Result<Vec<Vec<u8>>> {
+        let storage = table.def.storage;
+        let mut keys = Vec::new();
+        for entry in self.snapshot.range(Space::ShadowClosed(storage), ..)? {
+            keys.push(entry.key()?.to_vec());
+        }
+        if let Some(writes) = self.writes.table(storage) {
+            keys.extend(writes.reopened.iter().map(|key| key.to_vec()));
+        }
+        Ok(keys)
+    }
+
+    /// Rows of the table, as an estimate from both parts.
+    pub fn approximate_rows(&self, table: &Table) -> Result<u64> {
+        let open = self.snapshot.approximate_rows(Space::Rows(table.def.storage))?;
+        Ok(open as u64)
+    }
+}
+
+/// A point to roll back to.
+#[derive(Clone)]
+pub struct Savepoint {
+    definitions: Arc<Definitions>,
+    writes: WriteBuffer,
+    manifests: Arc<HashMap<StorageId, Manifest>>,
+    changes: Changes,
+}
+
+/// What a transaction changes beside rows.
+#[derive(Clone, Default)]
+struct Changes {
+    meta: Vec<(String, Option<Vec<u8>>)>,
+    relies_on: BTreeSet<String>,
+    retired: Vec<Retired>,
+}
+
+/// Stored rows that nothing names once the transaction is committed.
+#[derive(Debug, Clone)]
+pub(crate) struct Retired {
+    pub storage: StorageId,
+    pub closed_folder: Option<PathBuf>,
+}
+
+/// A transaction in one database.
+pub struct Transaction {
+    view: ReadView,
+    changes: Changes,
+}
+
+impl Transaction {
+    pub(crate) fn new(
+        catalog: Arc<Catalog>,
+        guard: ActiveGuard,
+        snapshot: StoreSnapshot,
+        csn: u64,
+        definitions: Arc<Definitions>,
+    ) -> Self {
+        let view = ReadView {
+            catalog,
+            snapshot,
+            csn,
+            definitions,
+            writes: WriteBuffer::default(),
+            manifests: Arc::default(),
+            guard: Arc::new(guard),
+        };
+        Self { view, changes: Changes::default() }
+    }
+
+    /// What a statement that starts now sees.
+    pub fn view(&self) -> &ReadView {
+        &self.view
+    }
+
+    /// What exists for this transaction.
+    pub fn definitions(&self) -> &Arc<Definitions> {
+        &self.view.definitions
+    }
+
+    /// Whether there is nothing to commit.
+    pub fn is_read_only(&self) -> bool {
+        self.view.writes.is_empty() && self.changes.meta.is_empty()
+    }
+
+    /// A point to roll back to.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint {
+            definitions: Arc::clone(&self.view.definitions),
+            writes: self.view.writes.clone(),
+            manifests: Arc::clone(&self.view.manifests),
+            changes: self.changes.clone(),
+        }
+    }
+
+    /// Forgets everything written since the savepoint.
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) {
+        self.view.definitions = Arc::clone(&savepoint.definitions);
+        self.view.writes = savepoint.writes.clone();
+        self.view.manifests = Arc::clone(&savepoint.manifests);
+        self.changes = savepoint.changes.clone();
+    }
+
+    /// Makes the writes durable and visible. Returns when they are on disk.
+    ///
+    /// Fails with a serialization failure if another transaction committed a conflicting write
+    /// after this one's snapshot; then nothing is written.
+    pub async fn commit(self) -> Result<()> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        let Self { view, changes } = self;
+        let mut stamps = Vec::new();
+        if !changes.meta.is_empty() {
+            stamps.push(meta_key::definitions_version(view.definitions.database.oid));
+        }
+        let request = CommitRequest {
+            snapshot_csn: view.csn,
+            tables: view
+                .writes
+                .tables()
+                .map(|(storage, writes)| (storage, Arc::clone(writes)))
+                .collect(),
+            meta: changes.meta,
+            stamps,
+            unchanged: changes.relies_on.into_iter().collect(),
+            row_move: None,
+        };
+        let catalog = Arc::clone(&view.catalog);
+        let csn = catalog.commit(request).await?;
+        drop(view);
+        catalog.retire(csn, changes.retired);
+        Ok(())
+    }
+}

@@ -1,0 +1,351 @@
+//! Definitions that a transaction makes, changes and drops. They commit in the same batch as rows.
+
+use std::sync::Arc;
+
+use super::{Retired, Transaction};
+use crate::definitions::{
+    COLUMNS_MAX, ClosingRule, ColumnDef, Definitions, ExternalFormat, ExternalTableDef, Oid,
+    PrimaryKeyDef, Relation, SchemaDef, Table, TableDef, ViewDef,
+};
+use crate::error::{CatalogError, ErrorKind, Result};
+use crate::manifest::Manifest;
+use crate::row_store::meta_key;
+
+/// What CREATE TABLE asks for.
+#[derive(Debug, Clone)]
+pub struct NewTable {
+    /// OID of the schema.
+    pub schema: Oid,
+    /// Name.
+    pub name: String,
+    /// OID of the owning role.
+    pub owner: Oid,
+    /// Columns in order.
+    pub columns: Vec<ColumnDef>,
+    /// Name of the primary key constraint and positions of its columns.
+    pub primary_key: Option<(String, Vec<usize>)>,
+    /// SQL text of the closing rule.
+    pub closed_when: Option<String>,
+}
+
+/// What CREATE VIEW asks for.
+#[derive(Debug, Clone)]
+pub struct NewView {
+    /// OID of the schema.
+    pub schema: Oid,
+    /// Name.
+    pub name: String,
+    /// OID of the owning role.
+    pub owner: Oid,
+    /// SQL text of the query.
+    pub query: String,
+    /// Output columns.
+    pub columns: Vec<ColumnDef>,
+    /// OIDs of the relations that the query names.
+    pub depends_on: Vec<Oid>,
+    /// Whether an existing view of that name is replaced.
+    pub replace: bool,
+}
+
+impl Transaction {
+    /// Makes a schema.
+    pub fn create_schema(&mut self, name: &str, owner: Oid) -> Result<Oid> {
+        let schema =
+            SchemaDef { oid: self.view.catalog.counters.oid(), name: name.to_string(), owner };
+        let oid = schema.oid;
+        let database = self.database_oid();
+        let bytes = serde_json::to_vec(&schema)?;
+        self.edit().put_schema(schema)?;
+        self.put_meta(meta_key::schema(database, oid), Some(bytes));
+        self.put_meta(meta_key::name(database, 0, name), Some(oid.to_be_bytes().to_vec()));
+        Ok(oid)
+    }
+
+    /// Drops a schema; what it holds too if `cascade`, else it has to be empty.
+    pub fn drop_schema(&mut self, oid: Oid, cascade: bool) -> Result<()> {
+        let definitions = Arc::clone(self.definitions());
+        let Some(schema) = definitions.schema_by_oid(oid) else { return Ok(()) };
+        let held: Vec<_> =
+            definitions.relations().filter(|relation| relation.schema() == oid).collect();
+        if let Some(first) = held.first()
+            && !cascade
+        {
+            return Err(CatalogError::new(
+                ErrorKind::DependentObjects,
+                format!("cannot drop schema {} because other objects depend on it", schema.name),
+            )
+            .with_detail(format!(
+                "{} {} depends on schema {}",
+                kind_word(first),
+                first.name(),
+                schema.name
+            ))
+            .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+        }
+        for relation in held {
+            self.drop_relation(relation.oid(), true)?;
+        }
+        let database = self.database_oid();
+        self.edit().remove_schema(oid);
+        self.put_meta(meta_key::schema(database, oid), None);
+        self.put_meta(meta_key::name(database, 0, &schema.name), None);
+        Ok(())
+    }
+
+    /// Makes a table, and the closed table of a hybrid one.
+    pub async fn create_table(&mut self, new: NewTable) -> Result<Arc<Table>> {
+        check_columns(&new.columns)?;
+        let counters = Arc::clone(&self.view.catalog.counters);
+        let oid = counters.oid();
+        let storage = counters.storage();
+        let mut columns = new.columns;
+        let primary_key = match new.primary_key {
+            None => None,
+            Some((name, positions)) => {
+                for at in &positions {
+                    if let Some(column) = columns.get_mut(*at) {
+                        column.not_null = true;
+                    }
+                }
+                Some(PrimaryKeyDef {
+                    constraint_oid: counters.oid(),
+                    index_oid: counters.oid(),
+                    name,
+                    columns: positions,
+                })
+            }
+        };
+        let closing = match new.closed_when {
+            None => None,
+            Some(closed_when) => {
+                check_closing(&columns, primary_key.as_ref())?;
+                Some(ClosingRule { closed_when, folder: closed_folder(&new.name, storage) })
+            }
+        };
+        let table = Arc::new(Table::new(TableDef {
+            oid,
+            schema: new.schema,
+            name: new.name,
+            owner: new.owner,
+            storage,
+            columns,
+            primary_key,
+            closing,
+        })?);
+        // The name is checked before anything is made on disk.
+        self.put_relation(Relation::Table(Arc::clone(&table)), true)?;
+        self.make_closed_part(&table).await?;
+        Ok(table)
+    }
+
+    /// Makes or replaces a view.
+    pub fn create_view(&mut self, new: NewView) -> Result<()> {
+        check_columns(&new.columns)?;
+        let existing = self.definitions().relation(new.schema, &new.name).cloned();
+        let oid = match existing {
+            Some(Relation::View(old)) if new.replace => {
+                let prefix = new.columns.get(..old.columns.len());
+                let same = prefix.is_some_and(|prefix| {
+                    prefix.iter().zip(&old.columns).all(|(a, b)| a.name == b.name && a.ty == b.ty)
+                });
+                if !same {
+                    return Err(CatalogError::new(
+                        ErrorKind::InvalidDefinition,
+                        "cannot drop or change columns of a view by replacing it",
+                    ));
+                }
+                old.oid
+            }
+            Some(other) if new.replace => {
+                return Err(CatalogError::new(
+                    ErrorKind::WrongObjectType,
+                    format!("\"{}\" is not a view", other.name()),
+                ));
+            }
+            _ => self.view.catalog.counters.oid(),
+        };
+        for dependency in &new.depends_on {
+            self.rely_on_relation(*dependency);
+        }
+        let view = ViewDef {
+            oid,
+            schema: new.schema,
+            name: new.name,
+            owner: new.owner,
+            query: new.query,
+            columns: new.columns,
+            depends_on: new.depends_on,
+        };
+        self.put_relation(Relation::View(Arc::new(view)), true)
+    }
+
+    /// Makes a read-only table over files.
+    pub fn create_external_table(
+        &mut self,
+        schema: Oid,
+        name: &str,
+        owner: Oid,
+        format: ExternalFormat,
+        location: &str,
+        columns: Vec<ColumnDef>,
+    ) -> Result<()> {
+        check_columns(&columns)?;
+        let def = ExternalTableDef {
+            oid: self.view.catalog.counters.oid(),
+            schema,
+            name: name.to_string(),
+            owner,
+            format,
+            location: location.to_string(),
+            columns,
+        };
+        self.put_relation(Relation::External(Arc::new(def)), true)
+    }
+
+    /// Drops a relation; the views that name it too if `cascade`, else there may be none.
+    pub fn drop_relation(&mut self, oid: Oid, cascade: bool) -> Result<()> {
+        let definitions = Arc::clone(self.definitions());
+        // A view that an earlier step of the same cascade has dropped.
+        let Some(relation) = definitions.relation_by_oid(oid) else { return Ok(()) };
+        let dependents: Vec<_> = definitions.dependents(oid).collect();
+        if let Some(view) = dependents.first()
+            && !cascade
+        {
+            let kind = kind_word(relation);
+            let name = relation.name();
+            return Err(CatalogError::new(
+                ErrorKind::DependentObjects,
+                format!("cannot drop {kind} {name} because other objects depend on it"),
+            )
+            .with_detail(format!("view {} depends on {kind} {name}", view.name))
+            .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+        }
+        for view in dependents {
+            self.drop_relation(view.oid, true)?;
+        }
+        let database = self.database_oid();
+        self.edit().remove_relation(oid);
+        self.put_meta(meta_key::relation(database, oid), None);
+        self.put_meta(meta_key::name(database, relation.schema(), relation.name()), None);
+        if let Relation::Table(table) = relation {
+            self.retire(table);
+        }
+        Ok(())
+    }
+
+    /// Empties a table: it gets a new storage, and the old one is removed once nobody reads it.
+    pub async fn truncate(&mut self, table: &Table) -> Result<()> {
+        let storage = self.view.catalog.counters.storage();
+        let mut def = table.def.clone();
+        def.storage = storage;
+        if let Some(closing) = &mut def.closing {
+            closing.folder = closed_folder(&def.name, storage);
+        }
+        let emptied = Arc::new(Table::new(def)?);
+        self.retire(table);
+        self.put_relation(Relation::Table(Arc::clone(&emptied)), false)?;
+        self.make_closed_part(&emptied).await
+    }
+
+    async fn make_closed_part(&mut self, table: &Table) -> Result<()> {
+        if !table.is_hybrid() {
+            return Ok(());
+        }
+        let closed_version = self.view.catalog.create_closed_table(table).await?;
+        let manifest = Manifest { closed_version, csn: self.view.csn };
+        let storage = table.def.storage;
+        Arc::make_mut(&mut self.view.manifests).insert(storage, manifest);
+        let bytes = serde_json::to_vec(&manifest)?;
+        self.put_meta(meta_key::manifest(storage), Some(bytes));
+        Ok(())
+    }
+
+    fn retire(&mut self, table: &Table) {
+        let storage = table.def.storage;
+        self.view.writes.forget(storage);
+        if table.is_hybrid() {
+            Arc::make_mut(&mut self.view.manifests).remove(&storage);
+            self.put_meta(meta_key::manifest(storage), None);
+        }
+        let closed_folder = self.view.catalog.closed_path(table);
+        self.changes.retired.push(Retired { storage, closed_folder });
+    }
+
+    fn put_relation(&mut self, relation: Relation, new_name: bool) -> Result<()> {
+        let database = self.database_oid();
+        let (oid, schema) = (relation.oid(), relation.schema());
+        let name = meta_key::name(database, schema, relation.name());
+        let bytes = serde_json::to_vec(&relation.def())?;
+        self.edit().put_relation(relation)?;
+        self.changes.relies_on.insert(meta_key::schema(database, schema));
+        self.put_meta(meta_key::relation(database, oid), Some(bytes));
+        if new_name {
+            self.put_meta(name, Some(oid.to_be_bytes().to_vec()));
+        }
+        Ok(())
+    }
+
+    /// The commit fails if the relation is dropped or changed by another transaction until then.
+    pub(crate) fn rely_on_relation(&mut self, oid: Oid) {
+        let key = meta_key::relation(self.database_oid(), oid);
+        self.changes.relies_on.insert(key);
+    }
+
+    fn database_oid(&self) -> Oid {
+        self.view.definitions.database.oid
+    }
+
+    fn edit(&mut self) -> &mut Definitions {
+        Arc::make_mut(&mut self.view.definitions)
+    }
+
+    fn put_meta(&mut self, key: String, value: Option<Vec<u8>>) {
+        self.changes.meta.push((key, value));
+    }
+}
+
+fn kind_word(relation: &Relation) -> &'static str {
+    match relation {
+        Relation::Table(_) => "table",
+        Relation::View(_) => "view",
+        Relation::External(_) => "foreign table",
+    }
+}
+
+fn closed_folder(name: &str, storage: u64) -> String {
+    let safe: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+        .collect();
+    format!("{safe}-{storage}")
+}
+
+fn check_columns(columns: &[ColumnDef]) -> Result<()> {
+    if columns.len() > COLUMNS_MAX {
+        return Err(CatalogError::new(
+            ErrorKind::LimitExceeded,
+            format!("tables can have at most {COLUMNS_MAX} columns"),
+        ));
+    }
+    Ok(())
+}
+
+fn check_closing(columns: &[ColumnDef], primary_key: Option<&PrimaryKeyDef>) -> Result<()> {
+    if primary_key.is_none() {
+        return Err(CatalogError::new(
+            ErrorKind::InvalidDefinition,
+            "a table with closed_when must have a primary key",
+        )
+        .with_hint("Rows move from the row store to the closed table by their key."));
+    }
+    if let Some(column) = columns.iter().find(|column| !column.ty.storable_in_delta()) {
+        return Err(CatalogError::new(
+            ErrorKind::Unsupported,
+            format!(
+                "column \"{}\" of type {} cannot be stored in a closed table",
+                column.name, column.ty
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Configuration: command line over environment over configuration file over defaults.
+//!
+//! The initial password is no setting: it comes from `NYALA_PASSWORD` alone, so that it shows up in no
+//! process list and no file. Nothing but `main` reads this; other code is handed values.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use figment::Figment;
+use figment::providers::{Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Environment variable with the superuser's password, heeded at the first start only.
+pub const PASSWORD_VARIABLE: &str = "NYALA_PASSWORD";
+
+const PASSWORD_HELP: &str = "\
+At the first start on a data directory the database `nyala` and the superuser `nyala` are created. \
+The superuser's password is taken from the environment variable NYALA_PASSWORD; without it one is \
+generated into DATA_DIR/initial_password, readable by the owner only. At later starts NYALA_PASSWORD \
+is ignored.";
+
+/// Open and closed records under one table name, over the Postgres wire protocol.
+#[derive(Debug, Parser)]
+#[command(name = "nyala", version)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a data directory
+    #[command(after_help = PASSWORD_HELP)]
+    Serve(ServeFlags),
+    /// Fill an empty data directory with demonstration data and serve it
+    #[command(after_help = PASSWORD_HELP)]
+    Demo(DemoFlags),
+}
+
+/// Flags of `nyala serve`; what is not given comes from the configuration file or the defaults.
+#[derive(Debug, Default, Args, Serialize)]
+pub struct ServeFlags {
+    /// Directory with all data; created if missing [default: nyala-data, demo: nyala-demo-data]
+    #[arg(long, env = "NYALA_DATA_DIR", value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+    /// Address to listen on [default: 127.0.0.1:5433]
+    #[arg(long, env = "NYALA_LISTEN", value_name = "HOST:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<String>,
+    /// How clients prove who they are [default: scram, demo on a loopback address: trust]
+    #[arg(long, env = "NYALA_AUTH", value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<Auth>,
+    /// PEM file with the certificate chain; offers TLS
+    #[arg(long, env = "NYALA_TLS_CERT", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key
+    #[arg(long, env = "NYALA_TLS_KEY", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_key: Option<PathBuf>,
+    /// Sessions at a time [default: 100]
+    #[arg(long, env = "NYALA_MAX_CONNECTIONS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_connections: Option<usize>,
+    /// What to log on stderr, as a tracing filter [default: info]
+    #[arg(long, env = "NYALA_LOG", value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+    /// TOML file with the settings above (with underscores in their names)
+    #[arg(long, env = "NYALA_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+/// Flags of `nyala demo`.
+#[derive(Debug, Args)]
+pub struct DemoFlags {
+    /// Size of the demonstration data
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub scale: f64,
+    /// Parquet or CSV file with the flights to load
+    #[arg(long, value_name = "FILE")]
+    pub flights: Option<PathBuf>,
+    /// The flags of `serve`.
+    #[command(flatten)]
+    pub serve: ServeFlags,
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// SCRAM-SHA-256
+    Scram,
+    /// No proof; only on a loopback address
+    Trust,
+}
+
+/// The settings in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Directory with all data.
+    pub data_dir: PathBuf,
+    /// Address to listen on, as given.
+    pub listen: String,
+    /// How clients prove who they are, if anything says so.
+    pub auth: Option<Auth>,
+    /// Certificate chain.
+    pub tls_cert: Option<PathBuf>,
+    /// Private key.
+    pub tls_key: Option<PathBuf>,
+    /// Sessions at a time.
+    pub max_connections: usize,
+    /// Log filter.
+    pub log: String,
+}
+
+impl Settings {
+    /// Merges the flags (which carry the environment) over the configuration file over the defaults.
+    pub fn load(flags: &ServeFlags, default_data_dir: &str) -> Result<Self, String> {
+        let defaults = Self {
+            data_dir: PathBuf::from(default_data_dir),
+            listen: "127.0.0.1:5433".to_owned(),
+            auth: None,
+            tls_cert: None,
+            tls_key: None,
+            max_connections: 100,
+            log: "info".to_owned(),
+        };
+        let mut layers = Figment::from(Serialized::defaults(defaults));
+        if let Some(file) = &flags.config {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                format!(
+                    "cannot read the configuration file {}: {error}",
+                    file.display()
+                )
+            })?;
+            layers = layers.merge(Toml::string(&text));
+        }
+        let settings: Self = layers
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|error| format!("configuration: {error}"))?;
+        if settings.tls_cert.is_some() != settings.tls_key.is_some() {
+            return Err("TLS needs both a certificate (tls_cert) and a key (tls_key)".to_owned());
+        }
+        if settings.max_connections == 0 {
+            return Err("max_connections must be at least 1".to_owned());
+        }
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::{Auth, Command, CommandLine, ServeFlags, Settings};
+
+    fn flags(arguments: &[&str]) -> ServeFlags {
+        let line = CommandLine::parse_from([&["nyala", "serve"], arguments].concat());
+        match line.command {
+            Command::Serve(flags) => flags,
+            Command::Demo(_) => panic!("not a demo"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let directory = std::env::temp_dir().join(format!("nyala-config-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let file = directory.join("nyala.toml");
+        let path = file.to_str().expect("UTF-8");
+        std::fs::write(
+            &file,
+            "listen = '0.0.0.0:1'\nauth = 'trust'\nmax_connections = 7\n",
+        )
+        .expect("written");
+        let settings = Settings::load(&flags(&["--config", path, "--listen", "[::1]:2"]), "d");
+        let settings = settings.expect("valid");
+        assert_eq!(
+            (settings.listen.as_str(), settings.max_connections),
+            ("[::1]:2", 7)
+        );
+        assert_eq!(
+            (settings.auth, settings.data_dir.to_str()),
+            (Some(Auth::Trust), Some("d"))
+        );
+
+        std::fs::write(&file, "max_connection = 7\n").expect("written");
+        let error = Settings::load(&flags(&["--config", path]), "d").expect_err("a misspelt key");
+        assert!(error.contains("max_connection"), "{error}");
+        std::fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        assert!(Settings::load(&flags(&["--tls-cert", "c"]), "d").is_err());
+        assert!(Settings::load(&flags(&["--max-connections", "0"]), "d").is_err());
+        assert!(Settings::load(&flags(&[]), "d").is_ok());
+    }
+}

@@ -1,0 +1,104 @@
+//! What goes on: `pg_stat_activity` and the statistics of tables and databases.
+
+use std::net::SocketAddr;
+
+use arrow::record_batch::RecordBatch;
+
+use crate::error::Result;
+use crate::pg_catalog::entries::Kind;
+use crate::pg_catalog::relations::schema_name;
+use crate::pg_catalog::rows::{Cell, Rows};
+use crate::pg_catalog::shape::Shape;
+use crate::pg_catalog::{SizeEstimate, SystemView, keys};
+
+/// The rows of a relation of this file.
+pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
+    Some(match shape.name {
+        "pg_stat_activity" => pg_stat_activity(view, shape),
+        "pg_stat_database" => pg_stat_database(view, shape),
+        "pg_stat_all_tables" | "pg_stat_user_tables" => pg_stat_tables(view, shape),
+        "pg_stat_all_indexes" | "pg_stat_user_indexes" => pg_stat_indexes(view, shape),
+        _ => return None,
+    })
+}
+
+fn address(addr: Option<SocketAddr>) -> Cell {
+    addr.map(|addr| addr.ip().to_string()).into()
+}
+
+fn pg_stat_activity(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
+    let mut rows = Rows::new(shape);
+    for backend in &view.activity {
+        rows.push([
+            ("datid", backend.database_oid.into()),
+            ("datname", Cell::from(&backend.database)),
+            ("pid", backend.process_id.into()),
+            ("usesysid", backend.user_oid.into()),
+            ("usename", Cell::from(&backend.user)),
+            ("application_name", Cell::from(&backend.application_name)),
+            ("client_addr", address(backend.client_addr)),
+            (
+                "client_port",
+                backend
+                    .client_addr
+                    .map(|addr| i32::from(addr.port()))
+                    .into(),
+            ),
+            ("backend_start", backend.backend_start_us.into()),
+            ("xact_start", backend.xact_start_us.into()),
+            ("query_start", backend.query_start_us.into()),
+            ("state_change", backend.state_change_us.into()),
+            ("state", Cell::from(&backend.state)),
+            ("query", Cell::from(&backend.query)),
+            ("backend_type", "client backend".into()),
+        ])?;
+    }
+    rows.finish()
+}
+
+fn pg_stat_database(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
+    let mut rows = Rows::new(shape);
+    for database in &view.databases {
+        let backends = view
+            .activity
+            .iter()
+            .filter(|row| row.database_oid == database.oid);
+        rows.push([
+            ("datid", database.oid.into()),
+            ("datname", Cell::from(&database.name)),
+            ("numbackends", Cell::Int(backends.count() as i64)),
+        ])?;
+    }
+    rows.finish()
+}
+
+fn pg_stat_tables(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
+    let mut rows = Rows::new(shape);
+    for entry in view.entries().users() {
+        if matches!(entry.kind, Kind::Table { .. }) {
+            let size = view.estimates.get(&entry.oid).copied();
+            let SizeEstimate { rows: live, .. } = size.unwrap_or_default();
+            rows.push([
+                ("relid", entry.oid.into()),
+                ("schemaname", schema_name(view, entry)),
+                ("relname", Cell::from(&entry.name)),
+                ("n_live_tup", Cell::Int(live as i64)),
+            ])?;
+        }
+    }
+    rows.finish()
+}
+
+fn pg_stat_indexes(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
+    let mut rows = Rows::new(shape);
+    for (entry, key) in keys::keyed_tables(view) {
+        rows.push([
+            ("relid", entry.oid.into()),
+            ("indexrelid", key.index_oid.into()),
+            ("schemaname", schema_name(view, entry)),
+            ("relname", Cell::from(&entry.name)),
+            ("indexrelname", Cell::from(&key.name)),
+        ])?;
+    }
+    rows.finish()
+}

@@ -1,0 +1,161 @@
+//! Functions that describe objects: their definitions, comments, visibility and sizes.
+
+use crate::error::Result;
+use crate::pg_catalog::functions::{Call, SystemFunction, lenient, strict};
+use crate::pg_catalog::objects::DESCRIPTIONS;
+use crate::pg_catalog::rows::Cell;
+use crate::pg_catalog::{SizeEstimate, keys, procedures, relations, types};
+
+pub(super) const FUNCTIONS: &[SystemFunction] = &[
+    strict("col_description", "text", nothing),
+    lenient("format_type", "text", format_type),
+    strict("obj_description", "text", obj_description),
+    strict("pg_collation_is_visible", "bool", always),
+    strict("pg_conversion_is_visible", "bool", always),
+    strict("pg_database_size", "int8", database_size),
+    strict("pg_function_is_visible", "bool", function_is_visible),
+    strict("pg_get_constraintdef", "text", |call| {
+        Ok(keys::constraint_definition(call.view, call.oid(0)?).into())
+    }),
+    strict("pg_get_expr", "text", |call| Ok(call.cell(0).clone())),
+    strict("pg_get_function_arguments", "text", function_arguments),
+    strict(
+        "pg_get_function_identity_arguments",
+        "text",
+        function_arguments,
+    ),
+    strict("pg_get_function_result", "text", function_result),
+    strict("pg_get_function_sqlbody", "text", nothing),
+    strict("pg_get_functiondef", "text", nothing),
+    strict("pg_get_indexdef", "text", index_definition),
+    strict("pg_get_partition_constraintdef", "text", nothing),
+    strict("pg_get_partkeydef", "text", nothing),
+    strict("pg_get_ruledef", "text", nothing),
+    strict("pg_get_serial_sequence", "text", nothing),
+    strict("pg_get_statisticsobjdef_columns", "text", nothing),
+    strict("pg_get_triggerdef", "text", nothing),
+    strict("pg_get_viewdef", "text", view_definition),
+    strict("pg_indexes_size", "int8", indexes_size),
+    strict("pg_opclass_is_visible", "bool", always),
+    strict("pg_operator_is_visible", "bool", always),
+    strict("pg_opfamily_is_visible", "bool", always),
+    strict("pg_relation_is_publishable", "bool", |_| Ok(false.into())),
+    strict("pg_relation_size", "int8", relation_size),
+    strict("pg_statistics_obj_is_visible", "bool", always),
+    strict("pg_table_is_visible", "bool", table_is_visible),
+    strict("pg_table_size", "int8", relation_size),
+    strict("pg_tablespace_location", "text", |_| Ok("".into())),
+    strict("pg_total_relation_size", "int8", relation_size),
+    strict("pg_ts_config_is_visible", "bool", always),
+    strict("pg_ts_dict_is_visible", "bool", always),
+    strict("pg_ts_parser_is_visible", "bool", always),
+    strict("pg_ts_template_is_visible", "bool", always),
+    strict("pg_type_is_visible", "bool", |call| {
+        Ok(types::name(call.oid(0)?).map(|_| true).into())
+    }),
+    strict("shobj_description", "text", nothing),
+];
+
+/// About things that Nyala does not have.
+fn nothing(_call: &Call<'_>) -> Result<Cell> {
+    Ok(Cell::Null)
+}
+
+/// About things that are in `pg_catalog` only, which is always searched.
+fn always(_call: &Call<'_>) -> Result<Cell> {
+    Ok(true.into())
+}
+
+fn format_type(call: &Call<'_>) -> Result<Cell> {
+    if *call.cell(0) == Cell::Null {
+        return Ok(Cell::Null);
+    }
+    let modifier = match call.cell(1) {
+        Cell::Null => None,
+        _ => i32::try_from(call.int(1)?).ok(),
+    };
+    let name = types::display(call.oid(0)?, modifier);
+    Ok(name.unwrap_or_else(|| "???".to_string()).into())
+}
+
+fn obj_description(call: &Call<'_>) -> Result<Cell> {
+    let oid = call.oid(0)?;
+    let found = DESCRIPTIONS.iter().find(|(catalog, described, _)| {
+        *described == oid
+            && call
+                .cell(1)
+                .as_text()
+                .is_none_or(|wanted| wanted == *catalog)
+    });
+    Ok(found.map(|(_, _, text)| *text).into())
+}
+
+fn function_is_visible(call: &Call<'_>) -> Result<Cell> {
+    Ok(procedures::by_oid(call.oid(0)?)
+        .map(|procedure| procedure.is_visible())
+        .into())
+}
+
+fn function_arguments(call: &Call<'_>) -> Result<Cell> {
+    Ok(procedures::by_oid(call.oid(0)?)
+        .map(|procedure| procedure.argument_list())
+        .into())
+}
+
+fn function_result(call: &Call<'_>) -> Result<Cell> {
+    Ok(procedures::by_oid(call.oid(0)?)
+        .and_then(|procedure| procedure.result_name())
+        .into())
+}
+
+fn index_definition(call: &Call<'_>) -> Result<Cell> {
+    let column = if call.arguments.len() > 1 {
+        call.int(1)?
+    } else {
+        0
+    };
+    let index = call.relation(0)?.unwrap_or_default();
+    Ok(keys::index_definition(call.view, index, column).into())
+}
+
+fn view_definition(call: &Call<'_>) -> Result<Cell> {
+    let entry = call
+        .relation(0)?
+        .and_then(|oid| call.view.entries().by_oid(oid));
+    Ok(entry.and_then(relations::view_definition).into())
+}
+
+fn table_is_visible(call: &Call<'_>) -> Result<Cell> {
+    let entry = call.view.entries().by_oid(call.oid(0)?);
+    Ok(entry.map(|entry| call.view.is_visible(entry)).into())
+}
+
+/// A size is known where the storage gave an estimate; else a relation that exists counts as empty.
+fn relation_size(call: &Call<'_>) -> Result<Cell> {
+    let Some(oid) = call.relation(0)? else {
+        return Ok(Cell::Null);
+    };
+    let known = call.view.entries().by_oid(oid).is_some();
+    let size = call.view.estimates.get(&oid).copied().unwrap_or_default();
+    Ok(known.then_some(size.bytes as i64).into())
+}
+
+/// Keys lie in the rows themselves: an index takes no room of its own.
+fn indexes_size(call: &Call<'_>) -> Result<Cell> {
+    let entry = call
+        .relation(0)?
+        .and_then(|oid| call.view.entries().by_oid(oid));
+    Ok(entry.map(|_| 0).into())
+}
+
+/// Only the current database's size is known; of others a connection learns nothing.
+fn database_size(call: &Call<'_>) -> Result<Cell> {
+    let current = &call.view.definitions.database;
+    let is_current = match call.cell(0) {
+        Cell::Text(name) => *name == current.name,
+        _ => call.oid(0)? == current.oid,
+    };
+    let sizes = call.view.estimates.values();
+    let bytes: u64 = sizes.map(|SizeEstimate { bytes, .. }| *bytes).sum();
+    Ok(is_current.then_some(bytes as i64).into())
+}

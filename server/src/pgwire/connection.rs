@@ -1,0 +1,214 @@
+//! One connection's loop: reads a message, has it answered, reports errors, keeps the protocol's state.
+//!
+//! The loop owns what outlives a message: the session, prepared statements, portals, whether it skips
+//! to Sync. A panic in a statement is that statement's error; it ends neither server nor connection.
+
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
+use tokio::sync::watch;
+
+use crate::error::{PgError, Result, Severity, sqlstate};
+use crate::pgwire::channel::Channel;
+use crate::pgwire::frame::Frame;
+use crate::pgwire::messages::backend;
+use crate::pgwire::messages::frontend::Frontend;
+use crate::pgwire::portal::{Portals, Statements};
+use crate::session::cancel::{CancelReason, Canceller};
+use crate::session::{Session, TransactionStatus};
+
+#[cfg(test)]
+mod tests;
+
+/// A connection that is logged in.
+pub struct Connection {
+    pub(super) channel: Channel,
+    pub(super) session: Session,
+    pub(super) canceller: Canceller,
+    pub(super) statements: Statements,
+    pub(super) portals: Portals,
+    /// Statements since the last Sync or Query may have left an implicit block open.
+    pub(super) block_open: bool,
+    /// After an error in the extended protocol, up to Sync.
+    skipping: bool,
+    stopping: watch::Receiver<bool>,
+}
+
+/// What comes after a message.
+enum Next {
+    Read,
+    Leave,
+}
+
+impl Connection {
+    /// A connection that is ready for its first query. `stopping` tells it when the server goes down.
+    pub fn new(
+        channel: Channel,
+        session: Session,
+        canceller: Canceller,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            channel,
+            session,
+            canceller,
+            statements: Statements::default(),
+            portals: Portals::default(),
+            block_open: false,
+            skipping: false,
+            stopping,
+        }
+    }
+
+    /// Serves the client until it leaves, is gone, or the connection has to end.
+    pub async fn run(mut self) {
+        self.ready_for_query();
+        if let Err(fatal) = self.serve().await {
+            tracing::debug!(
+                code = fatal.code,
+                message = fatal.message,
+                "connection ends"
+            );
+            backend::error_or_notice(self.channel.output(), &fatal);
+        }
+        let Self {
+            channel, session, ..
+        } = self;
+        // An open transaction is given up before the client sees the end of the connection.
+        drop(session);
+        channel.close().await;
+    }
+
+    /// Answers messages; the error is the one that ends the connection.
+    async fn serve(&mut self) -> Result<()> {
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = self.channel.next_frame() => frame?,
+                _ = self.stopping.wait_for(|stopping| *stopping) => {
+                    return Err(CancelReason::Shutdown.into());
+                }
+            };
+            let Some(frame) = frame else { return Ok(()) };
+            let tag = frame.tag;
+            if self.skipping && !matches!(tag, b'S' | b'X') {
+                continue;
+            }
+            let answered = AssertUnwindSafe(self.answer(frame)).catch_unwind().await;
+            match answered.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+                Ok(Next::Read) => {}
+                Ok(Next::Leave) => return Ok(()),
+                Err(error) => self.fail(error, tag)?,
+            }
+            // A client with a full pipeline never waits, so a shutdown is looked for between cycles.
+            if matches!(tag, b'S' | b'Q') && *self.stopping.borrow() {
+                return Err(CancelReason::Shutdown.into());
+            }
+        }
+    }
+
+    async fn answer(&mut self, frame: Frame) -> Result<Next> {
+        match Frontend::decode(frame)? {
+            Frontend::Query(sql) => self.simple_query(&sql).await?,
+            Frontend::Parse { name, sql, types } => self.parse(name, &sql, &types).await?,
+            Frontend::Bind(bind) => self.bind(bind)?,
+            Frontend::Describe(target) => self.describe(&target)?,
+            Frontend::Execute { portal, max_rows } => self.execute(portal, max_rows).await?,
+            Frontend::Close(target) => self.close(&target),
+            Frontend::Flush => self.channel.flush().await?,
+            Frontend::Sync => self.sync().await?,
+            Frontend::Terminate => return Ok(Next::Leave),
+            // The rest of a COPY that failed on this side.
+            Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => {}
+            Frontend::FunctionCall => {
+                return Err(
+                    PgError::unsupported("function calls by OID are not supported")
+                        .with_hint("Use SELECT."),
+                );
+            }
+            Frontend::Password(_) => {
+                return Err(PgError::fatal(
+                    sqlstate::PROTOCOL_VIOLATION,
+                    "unexpected password message",
+                ));
+            }
+        }
+        Ok(Next::Read)
+    }
+
+    /// Reports an error in the answer to a message of type `tag`; hands back a fatal one.
+    fn fail(&mut self, error: PgError, tag: u8) -> Result<()> {
+        self.session.fail();
+        self.block_open = false;
+        if error.severity == Severity::Fatal {
+            return Err(error);
+        }
+        self.send_notices();
+        backend::error_or_notice(self.channel.output(), &error);
+        if Frontend::is_extended(tag) {
+            self.skipping = true;
+        } else {
+            self.ready_for_query();
+        }
+        Ok(())
+    }
+
+    /// Commits the implicit block, if statements have run in one.
+    pub(super) async fn commit_block(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.block_open) {
+            self.session.commit_implicit().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a statement: notices, then its tag, or the answer to an empty query.
+    pub(super) fn complete(&mut self, tag: Option<&str>) {
+        self.send_notices();
+        match tag {
+            Some(tag) => backend::command_complete(self.channel.output(), tag),
+            None => backend::empty_query_response(self.channel.output()),
+        }
+    }
+
+    /// Sends notices that have come up.
+    pub(super) fn send_notices(&mut self) {
+        for notice in self.session.take_notices() {
+            backend::error_or_notice(self.channel.output(), &notice);
+        }
+    }
+
+    /// Drops the portals of a transaction that was open before and has ended.
+    pub(super) fn end_portals_since(&mut self, before: TransactionStatus) {
+        if before != TransactionStatus::Idle
+            && self.session.transaction_status() == TransactionStatus::Idle
+        {
+            self.portals.clear();
+        }
+    }
+
+    /// Ends a cycle.
+    pub(super) fn ready_for_query(&mut self) {
+        self.skipping = false;
+        self.send_notices();
+        for (name, value) in self.session.take_parameter_changes() {
+            backend::parameter_status(self.channel.output(), &name, &value);
+        }
+        let status = self.session.transaction_status();
+        if status == TransactionStatus::Idle {
+            self.portals.clear();
+        }
+        backend::ready_for_query(self.channel.output(), status);
+    }
+}
+
+/// The error for a panic. Its text goes to the log only: it may hold anything.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> PgError {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    tracing::error!(panic = text, "a statement panicked");
+    PgError::internal("the statement failed unexpectedly")
+        .with_hint("This is a bug in the server; its log says more.")
+}

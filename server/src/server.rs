@@ -1,0 +1,85 @@
+//! What all sessions of one server process share: the catalog, the query engine's base state, and
+//! the list of connections.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::SessionState;
+use datafusion::prelude::SessionConfig;
+use nyala_catalog::Catalog;
+use nyala_catalog::definitions::Oid;
+use parking_lot::Mutex;
+
+use crate::clock;
+use crate::pg_catalog::{self, ActivityRow};
+
+/// The server.
+pub struct Server {
+    /// What exists and where rows lie.
+    pub catalog: Arc<Catalog>,
+    /// When the server started, in microseconds since 1970.
+    pub started_us: i64,
+    state: SessionState,
+    activity: Mutex<BTreeMap<i32, ActivityRow>>,
+}
+
+impl Server {
+    /// A server over an open catalog.
+    pub fn new(catalog: Arc<Catalog>) -> Self {
+        let mut config = SessionConfig::new();
+        let options = config.options_mut();
+        options.sql_parser.parse_float_as_decimal = true;
+        options.execution.collect_statistics = true;
+        let mut planners = nyala_udfs::expr_planners();
+        let mut builder = SessionStateBuilder::new().with_config(config).with_default_features();
+        // JSON operators are asked first: the array planner would take `@>` for arrays alone.
+        planners.extend(builder.expr_planners().take().unwrap_or_default());
+        let mut scalar = builder.scalar_functions().take().unwrap_or_default();
+        scalar.extend(nyala_udfs::scalar_functions());
+        let mut aggregate = builder.aggregate_functions().take().unwrap_or_default();
+        aggregate.extend(nyala_udfs::aggregate_functions());
+        aggregate.extend(pg_catalog::aggregates().into_iter().map(Arc::new));
+        let state = builder
+            .with_expr_planners(planners)
+            .with_scalar_functions(scalar)
+            .with_aggregate_functions(aggregate)
+            .build();
+        Self { catalog, started_us: clock::now_us(), state, activity: Mutex::default() }
+    }
+
+    /// The engine's state for a statement whose `now()` is `now_us`.
+    pub fn engine_state(&self, now_us: i64) -> SessionState {
+        let mut state = self.state.clone();
+        state.execution_props_mut().query_execution_start_time =
+            chrono::DateTime::from_timestamp_micros(now_us);
+        state
+    }
+
+    /// Adds or replaces a connection's line in `pg_stat_activity`.
+    pub fn set_activity(&self, row: ActivityRow) {
+        self.activity.lock().insert(row.process_id, row);
+    }
+
+    /// Changes a connection's line.
+    pub fn change_activity(&self, process_id: i32, change: impl FnOnce(&mut ActivityRow)) {
+        if let Some(row) = self.activity.lock().get_mut(&process_id) {
+            change(row);
+        }
+    }
+
+    /// Removes a connection's line.
+    pub fn end_activity(&self, process_id: i32) {
+        self.activity.lock().remove(&process_id);
+    }
+
+    /// All connections.
+    pub fn activity(&self) -> Vec<ActivityRow> {
+        self.activity.lock().values().cloned().collect()
+    }
+
+    /// Connections to a database.
+    pub fn connections_to(&self, database: Oid) -> usize {
+        self.activity.lock().values().filter(|row| row.database_oid == database).count()
+    }
+}

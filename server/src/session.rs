@@ -1,0 +1,481 @@
+//! One connection's session: its settings, its transaction, and the execution of its statements.
+//!
+//! The wire layer parses messages and calls [`Session::parse`], [`Session::prepare`] and
+//! [`Session::execute`]; simple and extended protocol share them. A session never touches a socket.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::TryStreamExt;
+use nyala_catalog::definitions::{DatabaseDef, Oid, Relation};
+use nyala_catalog::types::SqlType;
+use nyala_catalog::{Part, Transaction};
+use sqlparser::ast::Statement;
+
+use crate::clock;
+use crate::error::{PgError, Result, sqlstate};
+use crate::pg_catalog::{ActivityRow, SessionFacts, SystemView};
+use crate::pgwire::copy_format::CopyOptions;
+use crate::pgwire::decode::InputSettings;
+use crate::pgwire::encode::FormatSettings;
+use crate::server::Server;
+use crate::session::cancel::{CancelToken, Canceller};
+use crate::session::settings::Settings;
+use crate::sql::names::{self, RelationName};
+use crate::sql::parse::{self, Tree};
+use crate::sql::planner::Planner;
+use crate::sql::{casts, copy, dml, parameters, procedures, query};
+
+pub mod cancel;
+mod copying;
+mod execute;
+pub mod settings;
+mod transaction;
+mod variables;
+
+pub use copying::CopyIn;
+use transaction::State;
+
+/// Characters of a query that `pg_stat_activity` shows.
+const ACTIVITY_QUERY_CHARS: usize = 1_024;
+
+/// Who connects, to what, and with which start-up parameters.
+pub struct SessionStart {
+    /// Authenticated role name.
+    pub user: String,
+    /// Database name.
+    pub database: String,
+    /// Backend process id told to the client.
+    pub process_id: i32,
+    /// Start-up parameters other than user, database and replication.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// State of the session's transaction, as ReadyForQuery tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionStatus {
+    /// No transaction block is open.
+    Idle,
+    /// In a transaction block.
+    InTransaction,
+    /// In a transaction block that failed; only its end is accepted.
+    Failed,
+}
+
+/// Whether a statement is a transaction of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Outside BEGIN the statement commits by itself before its outcome is returned.
+    Alone,
+    /// Outside BEGIN the statement joins the implicit block that [`Session::commit_implicit`] ends:
+    /// a simple query of several statements, or a pipeline up to Sync.
+    Block,
+}
+
+/// A parsed statement with its source text.
+#[derive(Debug, Clone)]
+pub struct ParsedStatement {
+    tree: Tree,
+    sql: Arc<str>,
+}
+
+/// A statement that is parsed, analysed and ready to run.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Types of `$1`, `$2`, …
+    pub parameter_types: Vec<SqlType>,
+    /// Result columns; `None` for statements that return no rows.
+    pub columns: Option<SchemaRef>,
+    tree: Tree,
+    sql: Arc<str>,
+}
+
+/// What a statement gives back.
+pub enum Outcome {
+    /// Rows follow; the tag tells what to send after the last one.
+    Rows {
+        /// The rows. An error in it has to be followed by [`Session::fail`].
+        stream: SendableRecordBatchStream,
+        /// Completes the command tag from the number of rows sent.
+        tag: RowsTag,
+    },
+    /// Done; the command tag.
+    Done(String),
+    /// The client is to send data.
+    CopyIn(Box<CopyIn>),
+    /// Data follows.
+    CopyOut {
+        /// How to write the rows.
+        options: CopyOptions,
+        /// The rows.
+        stream: SendableRecordBatchStream,
+    },
+}
+
+/// How the command tag of a statement with rows is made.
+#[derive(Debug, Clone)]
+pub enum RowsTag {
+    /// `SELECT n`, n being the rows sent.
+    Select,
+    /// A fixed tag (`INSERT 0 3`, `EXPLAIN`, `SHOW`).
+    Fixed(String),
+}
+
+/// One connection's session.
+pub struct Session {
+    server: Arc<Server>,
+    user: String,
+    user_oid: Oid,
+    database: DatabaseDef,
+    process_id: i32,
+    settings: Settings,
+    state: State,
+    notices: Vec<PgError>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.server.end_activity(self.process_id);
+    }
+}
+
+impl Session {
+    /// Starts a session: 3D000 where the database does not exist, 28000 where the role does not.
+    pub async fn start(server: Arc<Server>, start: SessionStart) -> Result<Self> {
+        let globals = server.catalog.globals()?;
+        let role = globals.role(&start.user).ok_or_else(|| {
+            PgError::fatal(
+                sqlstate::INVALID_AUTHORIZATION,
+                format!("role \"{}\" does not exist", start.user),
+            )
+        })?;
+        let database = globals.database(&start.database).ok_or_else(|| {
+            PgError::fatal(
+                sqlstate::UNDEFINED_DATABASE,
+                format!("database \"{}\" does not exist", start.database),
+            )
+        })?;
+        let mut settings = Settings::new(&start.user);
+        for (name, value) in &start.parameters {
+            settings.set_start(name, value)?;
+        }
+        let now_us = clock::now_us();
+        server.set_activity(ActivityRow {
+            process_id: start.process_id,
+            database_oid: database.oid,
+            database: database.name.clone(),
+            user_oid: role.oid,
+            user: role.name.clone(),
+            application_name: settings.show("application_name")?.1,
+            client_addr: None,
+            backend_start_us: now_us,
+            xact_start_us: None,
+            query_start_us: None,
+            state_change_us: Some(now_us),
+            state: "idle".to_string(),
+            query: String::new(),
+        });
+        Ok(Self {
+            user: role.name.clone(),
+            user_oid: role.oid,
+            database: database.clone(),
+            server,
+            process_id: start.process_id,
+            settings,
+            state: State::Idle,
+            notices: Vec::new(),
+        })
+    }
+
+    /// The statements of a query string; none for an empty one.
+    pub fn parse(&self, sql: &str) -> Result<Vec<ParsedStatement>> {
+        let text: Arc<str> = Arc::from(sql);
+        let trees = parse::parse(sql)?;
+        Ok(trees
+            .into_iter()
+            .map(|tree| ParsedStatement { tree, sql: Arc::clone(&text) })
+            .collect())
+    }
+
+    /// Analyses a statement. `types` are the OIDs the client gave its parameters (0: not given).
+    pub async fn prepare(&mut self, statement: ParsedStatement, types: &[u32]) -> Result<Prepared> {
+        let ParsedStatement { tree, sql } = statement;
+        // In a failed block nothing is planned; what may run there has no columns.
+        if self.transaction_status() == TransactionStatus::Failed {
+            let parameter_types = parameters::settle(BTreeMap::new(), types)?;
+            return Ok(Prepared { parameter_types, columns: None, tree, sql });
+        }
+        match self.analyse(&tree, types).await {
+            Ok((parameter_types, columns)) => Ok(Prepared { parameter_types, columns, tree, sql }),
+            Err(error) => Err(located(error, &sql)),
+        }
+    }
+
+    async fn analyse(
+        &mut self,
+        tree: &Tree,
+        types: &[u32],
+    ) -> Result<(Vec<SqlType>, Option<SchemaRef>)> {
+        let Tree::Sql(statement) = tree else {
+            return Ok((parameters::settle(BTreeMap::new(), types)?, None));
+        };
+        let none = || parameters::settle(BTreeMap::new(), types);
+        match statement.as_ref() {
+            Statement::Query(query) => {
+                let mut planner = self.planner()?;
+                planner.open_externals(query.as_ref()).await?;
+                let mut found = parameters::declared(query.as_ref())?;
+                for (number, oid) in (1..).zip(types).filter(|(_, oid)| **oid != 0) {
+                    found.insert(number, SqlType::of_oid(*oid));
+                }
+                parameters::infer(&planner, query, &mut found)?;
+                let settled = parameters::settle(found, types)?;
+                let fields = settled.iter().map(|ty| Some(Arc::new(ty.field("", true)))).collect();
+                let plan = planner.plan(query, fields)?;
+                Ok((settled, Some(query::output_schema(&plan))))
+            }
+            statement if dml::is_dml(statement) => {
+                let mut planner = self.planner()?;
+                let analysed = dml::analyse(&mut planner, statement).await?;
+                Ok((parameters::settle(analysed.parameters, types)?, analysed.columns))
+            }
+            Statement::Explain { .. } => Ok((none()?, Some(query::explain_schema()))),
+            Statement::ShowVariable { variable } => {
+                Ok((none()?, Some(self.show_columns(variable)?)))
+            }
+            Statement::Call(_) => Ok((none()?, Some(procedures::columns()))),
+            _ => Ok((none()?, None)),
+        }
+    }
+
+    /// Runs a prepared statement.
+    pub async fn execute(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+        scope: Scope,
+        cancel: &CancelToken,
+    ) -> Result<Outcome> {
+        let now_us = clock::now_us();
+        self.server.change_activity(self.process_id, |row| {
+            row.state = "active".to_string();
+            row.query = prepared.sql.chars().take(ACTIVITY_QUERY_CHARS).collect();
+            row.query_start_us = Some(now_us);
+            row.state_change_us = Some(now_us);
+        });
+        let mut tree = prepared.tree.clone();
+        if let Tree::Sql(statement) = &mut tree
+            && !prepared.parameter_types.is_empty()
+        {
+            let format = self.settings.format();
+            parameters::bind(
+                statement.as_mut(),
+                &prepared.parameter_types,
+                &parameters,
+                &format,
+            )?;
+        }
+        self.run(&tree, scope, cancel).await.map_err(|error| located(error, &prepared.sql))
+    }
+
+    /// Runs all statements of a text, each on its own; returns the rows of the last one.
+    pub async fn run_script(&mut self, sql: &str) -> Result<Vec<RecordBatch>> {
+        let mut rows = Vec::new();
+        for statement in self.parse(sql)? {
+            let token = Canceller::default().start_statement(None);
+            let prepared = self.prepare(statement, &[]).await?;
+            rows = match self.execute(&prepared, Vec::new(), Scope::Alone, &token).await {
+                Ok(Outcome::Rows { stream, .. }) => stream.try_collect().await?,
+                Ok(Outcome::Done(_)) => Vec::new(),
+                Ok(_) => return Err(PgError::unsupported("COPY is not supported in a script")),
+                Err(error) => {
+                    self.fail();
+                    return Err(error);
+                }
+            };
+        }
+        Ok(rows)
+    }
+
+    /// Inserts rows that have all columns of a table, in one transaction.
+    pub async fn insert_batch(&mut self, table: &str, batch: RecordBatch) -> Result<()> {
+        let name = RelationName { schema: None, name: table.to_string() };
+        let mut transaction = self.server.catalog.begin(&self.database)?;
+        let search_path = self.settings.search_path(&self.user);
+        let table = match names::find(transaction.definitions(), &search_path, &name)? {
+            Some(Relation::Table(table)) => Arc::clone(table),
+            _ => return Err(names::undefined_relation(&name)),
+        };
+        transaction.insert(&table, &batch).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Commits the implicit block, if one is open.
+    pub async fn commit_implicit(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Implicit { transaction, .. } => {
+                let committed = transaction.commit().await;
+                self.settings.end(committed.is_ok());
+                Ok(committed?)
+            }
+            other => {
+                self.state = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Something failed (a statement, a stream, a COPY): gives up the implicit block, or marks the
+    /// transaction block as failed.
+    pub fn fail(&mut self) {
+        match &mut self.state {
+            State::Idle => {}
+            State::Implicit { .. } => {
+                self.state = State::Idle;
+                self.settings.end(false);
+            }
+            State::Block(block) => block.failed = true,
+        }
+    }
+
+    /// State of the transaction.
+    pub fn transaction_status(&self) -> TransactionStatus {
+        match &self.state {
+            State::Idle | State::Implicit { .. } => TransactionStatus::Idle,
+            State::Block(block) if block.failed => TransactionStatus::Failed,
+            State::Block(_) => TransactionStatus::InTransaction,
+        }
+    }
+
+    /// `statement_timeout`; `None` for no limit.
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        self.settings.statement_timeout()
+    }
+
+    /// How values are printed for this session.
+    pub fn format_settings(&self) -> FormatSettings {
+        self.settings.format()
+    }
+
+    /// How values are read for this session.
+    pub fn input_settings(&self) -> InputSettings {
+        InputSettings {
+            time_zone: self.settings.time_zone(),
+            date_order: self.settings.format().date_style.order,
+            json: casts::json_input,
+        }
+    }
+
+    /// Notices since the last call, to send before the statement's completion.
+    pub fn take_notices(&mut self) -> Vec<PgError> {
+        let notices = std::mem::take(&mut self.notices);
+        if self.settings.sends_notices() { notices } else { Vec::new() }
+    }
+
+    /// Parameters that clients are told of, at start.
+    pub fn reported_parameters(&self) -> Vec<(String, String)> {
+        self.settings.reported()
+    }
+
+    /// Reported parameters that changed since the last call, to send as ParameterStatus. Called when
+    /// the session waits for its client again.
+    pub fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        let state = match self.transaction_status() {
+            TransactionStatus::Idle => "idle",
+            TransactionStatus::InTransaction => "idle in transaction",
+            TransactionStatus::Failed => "idle in transaction (aborted)",
+        };
+        let changes = self.settings.take_changes();
+        let name = changes.iter().find(|(name, _)| name == "application_name");
+        self.server.change_activity(self.process_id, |row| {
+            row.state = state.to_string();
+            row.state_change_us = Some(clock::now_us());
+            if let Some((_, name)) = name {
+                row.application_name.clone_from(name);
+            }
+        });
+        changes
+    }
+
+    /// A planner for what a statement sees that starts now.
+    fn planner(&mut self) -> Result<Planner> {
+        let now_us = self.transaction_start();
+        match self.state.transaction() {
+            Some(transaction) => {
+                let view = transaction.view().clone();
+                Ok(self.planner_over(view, now_us))
+            }
+            None => {
+                let transaction = self.server.catalog.begin(&self.database)?;
+                Ok(self.planner_over(transaction.view().clone(), now_us))
+            }
+        }
+    }
+
+    fn planner_for(&self, transaction: &Transaction, now_us: i64) -> Planner {
+        self.planner_over(transaction.view().clone(), now_us)
+    }
+
+    fn planner_over(&self, view: nyala_catalog::ReadView, now_us: i64) -> Planner {
+        let search_path = self.settings.search_path(&self.user);
+        let facts = SessionFacts {
+            user: self.user.clone(),
+            user_oid: self.user_oid,
+            database: self.database.name.clone(),
+            process_id: self.process_id,
+            search_path: search_path.clone(),
+            client_addr: None,
+            server_addr: None,
+            server_start_us: self.server.started_us,
+        };
+        let (server, settings) = (Arc::clone(&self.server), self.settings.clone());
+        let seen = view.clone();
+        let system = move || -> Result<SystemView> {
+            let globals = server.catalog.globals()?;
+            let mut system = SystemView::new(
+                Arc::clone(&seen.definitions),
+                globals.databases().to_vec(),
+                globals.roles().to_vec(),
+                facts.clone(),
+            );
+            system.settings = settings.rows();
+            system.activity = server.activity();
+            for relation in seen.definitions.relations() {
+                if let Relation::Table(table) = relation {
+                    let rows = seen.approximate_rows(table)?;
+                    let estimate = crate::pg_catalog::SizeEstimate { rows, bytes: 0 };
+                    system.estimates.insert(table.def.oid, estimate);
+                }
+            }
+            Ok(system)
+        };
+        Planner::new(
+            view,
+            self.server.engine_state(now_us),
+            search_path,
+            self.input_settings(),
+            self.settings.format(),
+            Box::new(system),
+        )
+    }
+}
+
+/// Adds where in the query an unknown name stands.
+fn located(error: PgError, sql: &str) -> PgError {
+    let named = matches!(error.code, sqlstate::UNDEFINED_TABLE | sqlstate::UNDEFINED_COLUMN);
+    if !named || error.position.is_some() {
+        return error;
+    }
+    let quoted = error.message.split('"').nth(1);
+    let bare = || error.message.split(' ').nth(1);
+    let name = quoted.or_else(bare).and_then(|name| name.rsplit('.').next());
+    match name.and_then(|name| parse::position_of_name(sql, name)) {
+        Some(position) => error.with_position(position),
+        None => error,
+    }
+}

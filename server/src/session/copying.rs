@@ -1,0 +1,86 @@
+//! COPY FROM STDIN in progress: data goes from the client to the transaction in batches.
+
+use nyala_catalog::Transaction;
+
+use super::{Scope, Session};
+use crate::error::{PgError, Result};
+use crate::pgwire::copy_format::CopyReader;
+use crate::sql::copy::{CopyFrom, Defaults};
+use crate::sql::planner::Planner;
+
+/// Rows that are decoded before they are written.
+const BATCH_ROWS: usize = 65_536;
+
+/// A COPY FROM STDIN in progress.
+pub struct CopyIn {
+    copy: CopyFrom,
+    reader: CopyReader,
+    planner: Planner,
+    defaults: Defaults,
+    /// The statement's own transaction; `None` inside a block.
+    transaction: Option<Transaction>,
+    rows: usize,
+}
+
+impl CopyIn {
+    /// Number of columns expected, for CopyInResponse.
+    pub fn column_count(&self) -> usize {
+        self.copy.columns.len()
+    }
+}
+
+impl Session {
+    /// Gets ready for the data of a COPY.
+    pub(super) async fn copy_in(&mut self, copy: CopyFrom, scope: Scope) -> Result<CopyIn> {
+        if scope == Scope::Block {
+            self.open_implicit()?;
+        }
+        let mut planner = self.planner()?;
+        let transaction = match self.state.transaction() {
+            Some(_) => None,
+            None => Some(self.server.catalog.begin(&self.database)?),
+        };
+        let defaults = Defaults::evaluate(&mut planner, &copy.table).await?;
+        let input = self.input_settings();
+        let name = &copy.table.def.name;
+        let reader = CopyReader::new(&copy.options, name, &copy.columns(), &input, BATCH_ROWS);
+        Ok(CopyIn { copy, reader, planner, defaults, transaction, rows: 0 })
+    }
+
+    /// Data of a COPY FROM STDIN; any split of the bytes will do.
+    pub async fn copy_data(&mut self, copy: &mut CopyIn, data: &[u8]) -> Result<()> {
+        for batch in copy.reader.push(data)? {
+            self.copy_batch(copy, &batch).await?;
+        }
+        Ok(())
+    }
+
+    /// The end of a COPY FROM STDIN: stores the rows, returns the command tag.
+    pub async fn copy_done(&mut self, mut copy: Box<CopyIn>, scope: Scope) -> Result<String> {
+        if let Some(batch) = copy.reader.finish()? {
+            self.copy_batch(&mut copy, &batch).await?;
+        }
+        if let Some(transaction) = copy.transaction.take() {
+            transaction.commit().await?;
+        } else if scope == Scope::Alone && self.state.transaction().is_none() {
+            return Err(PgError::internal("COPY lost its transaction"));
+        }
+        Ok(format!("COPY {}", copy.rows))
+    }
+
+    async fn copy_batch(
+        &mut self,
+        copy: &mut CopyIn,
+        batch: &arrow::record_batch::RecordBatch,
+    ) -> Result<()> {
+        let transaction = match &mut copy.transaction {
+            Some(transaction) => transaction,
+            None => self
+                .state
+                .transaction_mut()
+                .ok_or_else(|| PgError::internal("COPY lost its transaction"))?,
+        };
+        copy.rows += batch.num_rows();
+        copy.defaults.insert(&copy.planner, transaction, &copy.copy, batch).await
+    }
+}

@@ -1,0 +1,314 @@
+//! Running a statement: which kind it is, in which transaction it runs, and what it gives back.
+
+use nyala_catalog::{CatalogError, ErrorKind};
+use sqlparser::ast::{ObjectType, SetExpr, UtilityOption};
+
+use super::{
+    Outcome, Result, RowsTag, Scope, Session, Statement, Transaction, Tree, copy, dml, names,
+    procedures, query,
+};
+use crate::error::{PgError, sqlstate};
+use crate::session::cancel::CancelToken;
+use crate::sql::copy::Copy;
+use crate::sql::ddl;
+use crate::sql::planner::Planner;
+
+/// How often a statement that is a transaction of its own is run again after it lost to another
+/// writer. Each time at least one other statement has won, so that work goes on.
+const RETRIES_MAX: usize = 100;
+
+/// What a writing statement did inside its transaction.
+struct Written {
+    tag: String,
+    rows: Option<dml::Changed>,
+    notices: Vec<PgError>,
+}
+
+impl Session {
+    /// Runs a statement whose parameters are bound.
+    pub(super) async fn run(
+        &mut self,
+        tree: &Tree,
+        scope: Scope,
+        cancel: &CancelToken,
+    ) -> Result<Outcome> {
+        let statement = match tree {
+            Tree::Sql(statement) => Some(statement.as_ref()),
+            Tree::CreateExternalTable(_) => None,
+        };
+        self.check_not_failed(statement)?;
+        let Some(statement) = statement else { return self.write(tree, scope, cancel).await };
+        if let Some(outcome) = self.control(statement).await? {
+            return Ok(outcome);
+        }
+        if let Some(outcome) = self.variable(statement)? {
+            return Ok(outcome);
+        }
+        match statement {
+            Statement::Query(query) => {
+                check_query(query)?;
+                let mut planner = self.reading_planner(scope)?;
+                let stream = cancel.run(query::run(&mut planner, query)).await?;
+                Ok(Outcome::Rows { stream, tag: RowsTag::Select })
+            }
+            Statement::Explain { statement, analyze, options, format, verbose, .. } => {
+                let analyze = *analyze || explain_options(options.as_deref())?;
+                if format.is_some() || *verbose {
+                    return Err(PgError::unsupported("this form of EXPLAIN is not supported"));
+                }
+                let Statement::Query(query) = statement.as_ref() else {
+                    return Err(PgError::unsupported("EXPLAIN is supported for queries only"));
+                };
+                let mut planner = self.reading_planner(scope)?;
+                let plan = cancel.run(query::explain(&mut planner, query, analyze)).await?;
+                let tag = RowsTag::Fixed("EXPLAIN".to_string());
+                Ok(Outcome::Rows { stream: query::stream_of(plan), tag })
+            }
+            Statement::Copy { .. } => self.copy(statement, scope, cancel).await,
+            Statement::CreateDatabase { db_name, if_not_exists, .. } => {
+                self.refuse_in_block("CREATE DATABASE")?;
+                self.create_database(&names::single_name(db_name)?, *if_not_exists).await?;
+                Ok(Outcome::Done("CREATE DATABASE".to_string()))
+            }
+            Statement::Drop { object_type: ObjectType::Database, names, if_exists, .. } => {
+                self.refuse_in_block("DROP DATABASE")?;
+                for name in names {
+                    self.drop_database(&names::single_name(name)?, *if_exists).await?;
+                }
+                Ok(Outcome::Done("DROP DATABASE".to_string()))
+            }
+            Statement::Call(function) => {
+                self.refuse_in_block("CALL")?;
+                self.refuse_read_only("CALL")?;
+                let planner = self.planner()?;
+                let catalog = std::sync::Arc::clone(&self.server.catalog);
+                // Not cancelled half way: a run is a protocol of several durable steps.
+                let row = procedures::call(&catalog, &planner, function).await?;
+                let tag = RowsTag::Fixed("CALL".to_string());
+                Ok(Outcome::Rows { stream: query::stream_of(row), tag })
+            }
+            _ => self.write(tree, scope, cancel).await,
+        }
+    }
+
+    /// A planner for a statement that only reads.
+    fn reading_planner(&mut self, scope: Scope) -> Result<Planner> {
+        if scope == Scope::Block {
+            self.open_implicit()?;
+        }
+        self.planner()
+    }
+
+    /// Runs a writing statement in the open transaction, or in one of its own.
+    async fn write(&mut self, tree: &Tree, scope: Scope, cancel: &CancelToken) -> Result<Outcome> {
+        self.refuse_read_only(&verb(tree))?;
+        if scope == Scope::Block {
+            self.open_implicit()?;
+        }
+        let start_us = self.transaction_start();
+        if self.state.transaction().is_some() {
+            let mut state = std::mem::replace(&mut self.state, super::State::Idle);
+            let written = match state.transaction_mut() {
+                Some(transaction) => {
+                    cancel.run(self.write_in(tree, transaction, start_us)).await
+                }
+                None => Err(PgError::internal("the transaction is gone")),
+            };
+            self.state = state;
+            return Ok(self.written(written?));
+        }
+        let mut retries = 0;
+        loop {
+            let mut transaction = self.server.catalog.begin(&self.database)?;
+            let written = cancel.run(self.write_in(tree, &mut transaction, start_us)).await?;
+            match transaction.commit().await {
+                Ok(()) => return Ok(self.written(written)),
+                Err(CatalogError { kind: ErrorKind::SerializationFailure, .. })
+                    if retries < RETRIES_MAX =>
+                {
+                    retries += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn write_in(
+        &self,
+        tree: &Tree,
+        transaction: &mut Transaction,
+        start_us: i64,
+    ) -> Result<Written> {
+        let mut planner = self.planner_for(transaction, start_us);
+        let statement = match tree {
+            Tree::Sql(statement) => statement.as_ref(),
+            Tree::CreateExternalTable(create) => {
+                let defined = ddl::create_external_table(&planner, transaction, create).await?;
+                return Ok(Written { tag: defined.tag, rows: None, notices: defined.notices });
+            }
+        };
+        if dml::is_dml(statement) {
+            let changed = dml::run(&mut planner, transaction, statement).await?;
+            return Ok(Written {
+                tag: changed.tag.clone(),
+                rows: Some(changed),
+                notices: Vec::new(),
+            });
+        }
+        match ddl::run(&mut planner, transaction, statement).await? {
+            Some(defined) => {
+                Ok(Written { tag: defined.tag, rows: None, notices: defined.notices })
+            }
+            None => Err(PgError::unsupported(format!(
+                "{} is not supported",
+                verb(tree)
+            ))),
+        }
+    }
+
+    fn written(&mut self, written: Written) -> Outcome {
+        self.notices.extend(written.notices);
+        match written.rows.and_then(|changed| changed.returning) {
+            Some((schema, rows)) => Outcome::Rows {
+                stream: query::stream_of_all(schema, rows),
+                tag: RowsTag::Fixed(written.tag),
+            },
+            None => Outcome::Done(written.tag),
+        }
+    }
+
+    async fn copy(
+        &mut self,
+        statement: &Statement,
+        scope: Scope,
+        cancel: &CancelToken,
+    ) -> Result<Outcome> {
+        let mut planner = self.reading_planner(scope)?;
+        match copy::analyse(&planner, statement)? {
+            Copy::From(from) => {
+                self.refuse_read_only("COPY FROM")?;
+                Ok(Outcome::CopyIn(Box::new(self.copy_in(from, scope).await?)))
+            }
+            Copy::To(to) => {
+                let stream = cancel.run(query::run(&mut planner, &to.query)).await?;
+                Ok(Outcome::CopyOut { options: to.options, stream })
+            }
+        }
+    }
+
+    async fn create_database(&mut self, name: &str, if_not_exists: bool) -> Result<()> {
+        match self.server.catalog.create_database(name, self.user_oid).await {
+            Err(error) if if_not_exists && error.kind == ErrorKind::DuplicateDatabase => {
+                let notice = format!("database \"{name}\" already exists, skipping");
+                self.notices.push(PgError::notice(notice));
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn drop_database(&mut self, name: &str, if_exists: bool) -> Result<()> {
+        if name == self.database.name {
+            return Err(PgError::new(
+                sqlstate::OBJECT_IN_USE,
+                "cannot drop the currently open database",
+            ));
+        }
+        let globals = self.server.catalog.globals()?;
+        if let Some(database) = globals.database(name) {
+            let others = self.server.connections_to(database.oid);
+            if others > 0 {
+                return Err(PgError::new(
+                    sqlstate::OBJECT_IN_USE,
+                    format!("database \"{name}\" is being accessed by other users"),
+                )
+                .with_detail(format!("There are {others} other sessions using the database.")));
+            }
+        } else if if_exists {
+            let notice = format!("database \"{name}\" does not exist, skipping");
+            self.notices.push(PgError::notice(notice));
+            return Ok(());
+        }
+        Ok(self.server.catalog.drop_database(name).await?)
+    }
+
+    fn refuse_in_block(&self, what: &str) -> Result<()> {
+        if self.state.transaction().is_some() {
+            return Err(PgError::new(
+                sqlstate::ACTIVE_SQL_TRANSACTION,
+                format!("{what} cannot run inside a transaction block"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn refuse_read_only(&self, what: &str) -> Result<()> {
+        if self.settings.is_read_only() {
+            return Err(PgError::new(
+                sqlstate::READ_ONLY_SQL_TRANSACTION,
+                format!("cannot execute {what} in a read-only transaction"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Parts of a query that the planner would pass over.
+fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
+    if !query.locks.is_empty() {
+        return Err(PgError::unsupported("FOR UPDATE and FOR SHARE are not supported")
+            .with_hint("Transactions have snapshot isolation: a conflicting write fails with 40001."));
+    }
+    match query.body.as_ref() {
+        SetExpr::Select(select) if select.into.is_some() => {
+            Err(PgError::unsupported("SELECT INTO is not supported")
+                .with_hint("Use CREATE TABLE AS."))
+        }
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+            Err(PgError::unsupported("WITH in front of a data-changing statement is not supported"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the options of `EXPLAIN (…)` ask to run the query.
+fn explain_options(options: Option<&[UtilityOption]>) -> Result<bool> {
+    let mut analyze = false;
+    for option in options.unwrap_or_default() {
+        let on = option.arg.as_ref().is_none_or(|arg| {
+            !matches!(arg.to_string().to_lowercase().as_str(), "false" | "off" | "0")
+        });
+        match (option.name.value.to_lowercase().as_str(), on) {
+            ("analyze", on) => analyze = on,
+            // What is shown is always complete.
+            ("costs" | "timing" | "summary", _) | ("verbose" | "buffers" | "settings" | "wal", false) => {}
+            (name, _) => {
+                return Err(PgError::unsupported(format!(
+                    "EXPLAIN option {} is not supported",
+                    name.to_uppercase()
+                )));
+            }
+        }
+    }
+    Ok(analyze)
+}
+
+/// The words that name a statement's kind.
+fn verb(tree: &Tree) -> String {
+    match tree {
+        Tree::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_string(),
+        Tree::Sql(statement) => {
+            let text = statement.to_string();
+            let words: Vec<_> = text
+                .split_whitespace()
+                .take_while(|word| word.chars().all(|c| c.is_ascii_uppercase()))
+                .take(2)
+                .collect();
+            let dml = ["INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE"];
+            match words.first() {
+                Some(first) if dml.contains(first) => (*first).to_string(),
+                _ => words.join(" "),
+            }
+        }
+    }
+}

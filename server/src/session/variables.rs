@@ -1,0 +1,176 @@
+//! SET, SHOW, RESET and DISCARD.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
+use arrow::datatypes::{Schema, SchemaRef};
+use nyala_catalog::types::SqlType;
+use sqlparser::ast::{
+    ContextModifier, DiscardObject, Expr, Ident, ObjectName, Reset, Set, Statement, UnaryOperator,
+    Value,
+};
+
+use super::{Outcome, RowsTag, Session, State};
+use crate::error::{PgError, Result, sqlstate};
+use crate::sql::query;
+
+impl Session {
+    /// Runs a statement about settings; `None` for all others.
+    pub(super) fn variable(&mut self, statement: &Statement) -> Result<Option<Outcome>> {
+        match statement {
+            Statement::Set(set) => {
+                self.set(set)?;
+                Ok(Some(Outcome::Done("SET".to_string())))
+            }
+            Statement::Reset(reset) => {
+                match &reset.reset {
+                    Reset::ALL => self.settings.reset_all(),
+                    Reset::ConfigurationParameter(name) => {
+                        self.settings.reset(&parameter_name(name))?;
+                    }
+                }
+                Ok(Some(Outcome::Done("RESET".to_string())))
+            }
+            Statement::ShowVariable { variable } => {
+                let rows = self.show(variable)?;
+                let tag = RowsTag::Fixed("SHOW".to_string());
+                Ok(Some(Outcome::Rows { stream: query::stream_of(rows), tag }))
+            }
+            Statement::Discard { object_type } => {
+                let tag = match object_type {
+                    DiscardObject::ALL => {
+                        if !matches!(self.state, State::Idle) {
+                            return Err(PgError::new(
+                                sqlstate::ACTIVE_SQL_TRANSACTION,
+                                "DISCARD ALL cannot run inside a transaction block",
+                            ));
+                        }
+                        self.settings.reset_all();
+                        "DISCARD ALL"
+                    }
+                    // Nothing of these outlives a statement here.
+                    DiscardObject::PLANS => "DISCARD PLANS",
+                    DiscardObject::SEQUENCES => "DISCARD SEQUENCES",
+                    DiscardObject::TEMP => "DISCARD TEMP",
+                };
+                Ok(Some(Outcome::Done(tag.to_string())))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn set(&mut self, set: &Set) -> Result<()> {
+        let in_block = matches!(self.state, State::Block(_));
+        match set {
+            Set::SingleAssignment { scope, hivevar: false, variable, values } => {
+                let name = parameter_name(variable);
+                let local = *scope == Some(ContextModifier::Local);
+                if local && !in_block {
+                    self.notices.push(PgError::warning(
+                        sqlstate::NO_ACTIVE_SQL_TRANSACTION,
+                        "SET LOCAL can only be used in transaction blocks",
+                    ));
+                }
+                match values.as_slice() {
+                    [Expr::Identifier(word)]
+                        if word.quote_style.is_none()
+                            && word.value.eq_ignore_ascii_case("default") =>
+                    {
+                        self.settings.reset(&name)
+                    }
+                    values => self.settings.set(&name, &value_list(values)?, local),
+                }
+            }
+            Set::SetTimeZone { local, value } => {
+                let value = value_text(value)?;
+                if value.eq_ignore_ascii_case("default") || value.eq_ignore_ascii_case("local") {
+                    return self.settings.reset("TimeZone");
+                }
+                self.settings.set("TimeZone", &value, *local)
+            }
+            Set::SetNames { charset_name, collation_name: None } => {
+                self.settings.set("client_encoding", &charset_name.value, false)
+            }
+            Set::SetTransaction { modes, snapshot: None, session } => {
+                if !session && !in_block {
+                    self.notices.push(PgError::warning(
+                        sqlstate::NO_ACTIVE_SQL_TRANSACTION,
+                        "SET TRANSACTION can only be used in transaction blocks",
+                    ));
+                }
+                self.set_modes(modes, !session)
+            }
+            Set::SetRole { role_name: None, .. } => Ok(()),
+            Set::SetRole { role_name: Some(role), .. } if role.value == self.user => Ok(()),
+            other => Err(PgError::unsupported(format!("{other} is not supported"))),
+        }
+    }
+
+    /// Columns of SHOW.
+    pub(super) fn show_columns(&self, variable: &[Ident]) -> Result<SchemaRef> {
+        let name = shown_name(variable);
+        let names = if name.eq_ignore_ascii_case("all") {
+            vec!["name", "setting", "description"]
+        } else {
+            vec![self.settings.show(&name)?.0]
+        };
+        let fields: Vec<_> = names.iter().map(|name| SqlType::Text.field(name, true)).collect();
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    fn show(&self, variable: &[Ident]) -> Result<RecordBatch> {
+        let name = shown_name(variable);
+        let column = |values: Vec<String>| -> ArrayRef {
+            Arc::new(StringViewArray::from_iter_values(values))
+        };
+        let columns = if name.eq_ignore_ascii_case("all") {
+            let rows = self.settings.rows();
+            vec![
+                column(rows.iter().map(|row| row.name.clone()).collect()),
+                column(rows.iter().map(|row| row.value.clone()).collect()),
+                column(rows.iter().map(|row| row.short_desc.to_string()).collect()),
+            ]
+        } else {
+            vec![column(vec![self.settings.show(&name)?.1])]
+        };
+        Ok(RecordBatch::try_new(self.show_columns(variable)?, columns)?)
+    }
+}
+
+fn shown_name(variable: &[Ident]) -> String {
+    let words: Vec<_> = variable.iter().map(|word| word.value.to_lowercase()).collect();
+    match words.join(" ").as_str() {
+        "transaction isolation level" => "transaction_isolation".to_string(),
+        "session authorization" => "session_authorization".to_string(),
+        name => name.replace(" . ", "."),
+    }
+}
+
+fn parameter_name(name: &ObjectName) -> String {
+    let parts: Vec<_> =
+        name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.as_str()).collect();
+    parts.join(".")
+}
+
+fn value_list(values: &[Expr]) -> Result<String> {
+    let values: Result<Vec<_>> = values.iter().map(value_text).collect();
+    Ok(values?.join(", "))
+}
+
+fn value_text(value: &Expr) -> Result<String> {
+    match value {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Ok(text.clone()),
+            Value::Number(number, _) => Ok(number.clone()),
+            Value::Boolean(value) => Ok(value.to_string()),
+            other => Err(PgError::syntax(format!("syntax error at or near \"{other}\""))),
+        },
+        Expr::Identifier(ident) => Ok(match ident.quote_style {
+            Some(_) => format!("\"{}\"", ident.value.replace('"', "\"\"")),
+            None => ident.value.clone(),
+        }),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => Ok(format!("-{}", value_text(expr)?)),
+        Expr::Interval(interval) => value_text(&interval.value),
+        other => Err(PgError::syntax(format!("syntax error at or near \"{other}\""))),
+    }
+}

@@ -1,0 +1,26 @@
+//! The life of a statement, from text to rows.
+//!
+//! 1. [`parse`]: text -> syntax trees, once, by `sqlparser` in PostgreSQL's dialect.
+//! 2. The session classifies the tree: transaction control and settings it does itself; the rest
+//!    runs in a transaction of the catalog.
+//! 3. [`parameters`]: `$1`, `$2`, … get their types at Parse, and their values at Execute.
+//! 4. [`normalize`]: PostgreSQL-only syntax becomes what the planner reads.
+//! 5. [`planner`]: names are resolved against the transaction's definitions and the system
+//!    relations; the tree becomes a logical plan, optimised, and a physical plan.
+//! 6. [`query`] streams rows; [`dml`] turns INSERT, UPDATE and DELETE into a query for the rows to
+//!    write and hands these to the transaction; [`ddl`] edits definitions; [`copy`] moves bulk data.
+//!
+//! Nothing here touches a socket, a keyspace or a Delta log.
+
+pub mod casts;
+pub mod copy;
+pub mod ddl;
+pub mod dml;
+pub mod names;
+pub mod normalize;
+pub mod parameters;
+pub mod parse;
+pub mod planner;
+pub mod procedures;
+pub mod query;
+pub mod types;

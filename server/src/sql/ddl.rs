@@ -1,0 +1,609 @@
+//! CREATE, DROP and TRUNCATE of what a database holds.
+//!
+//! An option that is not in force here is refused with 0A000; none is taken and ignored.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::logical_expr::Expr as PlanExpr;
+use futures::TryStreamExt;
+use nyala_catalog::definitions::{
+    BOOTSTRAP_ROLE_OID, ColumnDef, Oid, PUBLIC_SCHEMA_OID, Relation, arrow_schema,
+};
+use nyala_catalog::external_table::open_external;
+use nyala_catalog::types::SqlType;
+use nyala_catalog::{CatalogError, NewTable, NewView, Part, Transaction};
+use sqlparser::ast::{
+    ColumnOption, CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType, Query,
+    SchemaName, SqlOption, Statement, TableConstraint, Truncate, Value,
+};
+
+use crate::error::{PgError, Result, sqlstate};
+use crate::sql::names::{self, RelationName};
+use crate::sql::normalize::column_label;
+use crate::sql::parse::CreateExternalTable;
+use crate::sql::planner::Planner;
+use crate::sql::{casts, query, types};
+
+/// What a statement did: its tag, and notices for the client.
+pub struct Defined {
+    /// Command tag.
+    pub tag: String,
+    /// Notices.
+    pub notices: Vec<PgError>,
+}
+
+impl Defined {
+    fn tag(tag: &str) -> Self {
+        Self { tag: tag.to_string(), notices: Vec::new() }
+    }
+
+    fn with_notice(mut self, notice: String) -> Self {
+        self.notices.push(PgError::notice(notice));
+        self
+    }
+}
+
+/// Runs a statement in a transaction; `None` if it is not one of this file's.
+pub async fn run(
+    planner: &mut Planner,
+    transaction: &mut Transaction,
+    statement: &Statement,
+) -> Result<Option<Defined>> {
+    Ok(Some(match statement {
+        Statement::CreateTable(create) => create_table(planner, transaction, create).await?,
+        Statement::CreateView(create) => create_view(planner, transaction, create).await?,
+        Statement::CreateSchema {
+            schema_name,
+            if_not_exists,
+            with: None,
+            options: None,
+            default_collate_spec: None,
+            clone: None,
+        } => create_schema(transaction, schema_name, *if_not_exists)?,
+        Statement::Drop {
+            object_type: object_type @ (ObjectType::Table | ObjectType::View | ObjectType::Schema),
+            if_exists,
+            names,
+            cascade,
+            temporary: false,
+            table: None,
+            ..
+        } => drop_all(planner, transaction, *object_type, *if_exists, names, *cascade)?,
+        Statement::Truncate(truncate) => run_truncate(planner, transaction, truncate).await?,
+        _ => return Ok(None),
+    }))
+}
+
+fn create_schema(
+    transaction: &mut Transaction,
+    name: &SchemaName,
+    if_not_exists: bool,
+) -> Result<Defined> {
+    let SchemaName::Simple(name) = name else {
+        return Err(PgError::unsupported("CREATE SCHEMA AUTHORIZATION is not supported"));
+    };
+    let name = names::single_name(name)?;
+    if name.starts_with("pg_") || names::system_schema(&name).is_some() {
+        return Err(PgError::new("42939", format!("unacceptable schema name \"{name}\""))
+            .with_detail("This name is reserved for system schemas."));
+    }
+    let defined = Defined::tag("CREATE SCHEMA");
+    if if_not_exists && transaction.definitions().schema(&name).is_some() {
+        return Ok(defined.with_notice(format!("schema \"{name}\" already exists, skipping")));
+    }
+    transaction.create_schema(&name, BOOTSTRAP_ROLE_OID)?;
+    Ok(defined)
+}
+
+/// Where a new relation goes, unless its name is taken and IF NOT EXISTS was given.
+fn place(
+    planner: &Planner,
+    transaction: &Transaction,
+    name: &ObjectName,
+    if_not_exists: bool,
+) -> Result<Result<(Oid, String), Defined>> {
+    let name = names::relation_name(name, &planner.database)?;
+    let schema = names::creation_schema(transaction.definitions(), &planner.search_path, &name)?;
+    if Part::split(&name.name).1 != Part::All {
+        return Err(PgError::new(
+            "42939",
+            format!("unacceptable relation name \"{}\"", name.name),
+        )
+        .with_detail("Names that end in $open or $closed stand for parts of tables."));
+    }
+    if transaction.definitions().relation(schema, &name.name).is_some() {
+        if if_not_exists {
+            let notice = format!("relation \"{}\" already exists, skipping", name.name);
+            return Ok(Err(Defined::tag("CREATE TABLE").with_notice(notice)));
+        }
+        return Err(PgError::new(
+            sqlstate::DUPLICATE_TABLE,
+            format!("relation \"{}\" already exists", name.name),
+        ));
+    }
+    Ok(Ok((schema, name.name)))
+}
+
+fn refuse_table_options(create: &CreateTable) -> Result<()> {
+    let refused = [
+        (create.or_replace, "CREATE OR REPLACE TABLE"),
+        (create.temporary, "CREATE TEMPORARY TABLE"),
+        (create.transient || create.volatile || create.dynamic || create.iceberg, "this kind of table"),
+        (create.like.is_some(), "LIKE"),
+        (create.clone.is_some(), "CLONE"),
+        (create.inherits.is_some(), "INHERITS"),
+        (create.partition_by.is_some() || create.partition_of.is_some(), "PARTITION BY"),
+        (create.on_commit.is_some(), "ON COMMIT"),
+        (create.without_rowid || create.strict, "this table option"),
+        (create.order_by.is_some() || create.cluster_by.is_some(), "this table option"),
+        (create.external || create.location.is_some() || create.file_format.is_some(), "this form of CREATE EXTERNAL TABLE"),
+    ];
+    match refused.iter().find(|(given, _)| *given) {
+        Some((_, what)) => Err(PgError::unsupported(format!("{what} is not supported"))),
+        None => Ok(()),
+    }
+}
+
+async fn create_table(
+    planner: &mut Planner,
+    transaction: &mut Transaction,
+    create: &CreateTable,
+) -> Result<Defined> {
+    refuse_table_options(create)?;
+    let (schema, name) = match place(planner, transaction, &create.name, create.if_not_exists)? {
+        Ok(place) => place,
+        Err(skipped) => return Ok(skipped),
+    };
+    let mut key: Option<(Option<String>, Vec<String>)> = None;
+    let mut columns = Vec::with_capacity(create.columns.len());
+    for column in &create.columns {
+        let (definition, is_key) = column_definition(planner, column, &columns)?;
+        if let Some(constraint) = is_key {
+            set_key(&mut key, constraint, vec![definition.name.clone()], &name)?;
+        }
+        columns.push(definition);
+    }
+    for constraint in &create.constraints {
+        let TableConstraint::PrimaryKey(primary) = constraint else {
+            return Err(unsupported_constraint(constraint));
+        };
+        let mut names = Vec::with_capacity(primary.columns.len());
+        for column in &primary.columns {
+            match &column.column.expr {
+                Expr::Identifier(ident) => names.push(names::fold(ident)),
+                other => return Err(PgError::syntax(format!("syntax error at or near \"{other}\""))),
+            }
+        }
+        set_key(&mut key, primary.name.as_ref().map(names::fold), names, &name)?;
+    }
+    let source = match &create.query {
+        None => None,
+        Some(source) if columns.is_empty() => {
+            planner.open_externals(source.as_ref()).await?;
+            let plan = planner.plan(source, Vec::new())?;
+            columns = query_columns(&query::output_schema(&plan))?;
+            Some(plan)
+        }
+        Some(_) => {
+            return Err(PgError::unsupported(
+                "CREATE TABLE AS with column definitions is not supported",
+            ));
+        }
+    };
+    let primary_key = match key {
+        None => None,
+        Some((constraint, names)) => Some((
+            constraint.unwrap_or_else(|| format!("{name}_pkey")),
+            key_positions(&columns, &names)?,
+        )),
+    };
+    let closed_when = table_options(planner, &create.table_options, &columns)?;
+    let new = NewTable {
+        schema,
+        name,
+        owner: BOOTSTRAP_ROLE_OID,
+        columns,
+        primary_key,
+        closed_when,
+    };
+    let table = transaction.create_table(new).await?;
+    let Some(plan) = source else { return Ok(Defined::tag("CREATE TABLE")) };
+    let mut stream = query::run_plan(planner, &plan).await?;
+    let mut count = 0;
+    while let Some(batch) = stream.try_next().await? {
+        count += batch.num_rows();
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(batch.schema().fields())
+            .zip(&table.def.columns)
+            .map(|((values, field), column)| {
+                casts::assign(values, field, &column.ty, &planner.input, &planner.format)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let rows = RecordBatch::try_new(Arc::clone(&table.schema), columns)?;
+        transaction.insert(&table, &rows).await?;
+    }
+    Ok(Defined::tag(&format!("SELECT {count}")))
+}
+
+fn unsupported_constraint(constraint: &TableConstraint) -> PgError {
+    let kind = match constraint {
+        TableConstraint::Unique(_) => "UNIQUE constraints are",
+        TableConstraint::ForeignKey(_) => "FOREIGN KEY constraints are",
+        TableConstraint::Check(_) => "CHECK constraints are",
+        _ => "this constraint is",
+    };
+    PgError::unsupported(format!("{kind} not supported"))
+}
+
+/// A column's definition, and whether it is declared as the primary key (with the constraint's name).
+#[allow(clippy::type_complexity)]
+fn column_definition(
+    planner: &Planner,
+    column: &sqlparser::ast::ColumnDef,
+    before: &[ColumnDef],
+) -> Result<(ColumnDef, Option<Option<String>>)> {
+    let name = names::fold(&column.name);
+    if before.iter().any(|other| other.name == name) {
+        return Err(PgError::new(
+            sqlstate::DUPLICATE_COLUMN,
+            format!("column \"{name}\" specified more than once"),
+        ));
+    }
+    let ty = types::sql_type(&column.data_type)?;
+    if matches!(
+        ty,
+        SqlType::Regclass | SqlType::Regtype | SqlType::Regproc | SqlType::Int2vector
+            | SqlType::Oidvector | SqlType::Oid | SqlType::Name | SqlType::Char
+    ) {
+        return Err(PgError::unsupported(format!(
+            "column \"{name}\" cannot have type {ty}, which only system relations have"
+        )));
+    }
+    let mut definition = ColumnDef { name, ty, not_null: false, default: None };
+    let mut key = None;
+    for option in &column.options {
+        match &option.option {
+            ColumnOption::Null => {}
+            ColumnOption::NotNull => definition.not_null = true,
+            ColumnOption::Default(expr) => {
+                check_default(planner, expr, &definition)?;
+                definition.default = Some(expr.to_string());
+            }
+            ColumnOption::PrimaryKey(_) => key = Some(option.name.as_ref().map(names::fold)),
+            other => {
+                return Err(PgError::unsupported(format!(
+                    "column option {other} is not supported"
+                )));
+            }
+        }
+    }
+    Ok((definition, key))
+}
+
+/// A default has to be an expression without columns that fits the column.
+fn check_default(planner: &Planner, expr: &Expr, column: &ColumnDef) -> Result<()> {
+    let empty = datafusion::common::DFSchema::empty();
+    let planned = planner.expression(&expr.to_string(), &empty).map_err(|error| {
+        if error.code == sqlstate::UNDEFINED_COLUMN {
+            PgError::unsupported("cannot use column reference in DEFAULT expression")
+        } else {
+            error
+        }
+    })?;
+    // A literal that is no value of the type is found now, not at the first INSERT.
+    if let PlanExpr::Literal(value, _) = planned
+        && !value.is_null()
+    {
+        let field = SqlType::of_arrow(&value.data_type()).field(&column.name, true);
+        let format = &planner.format;
+        casts::assign(&value.to_array()?, &field, &column.ty, &planner.input, format)?;
+    }
+    Ok(())
+}
+
+fn set_key(
+    key: &mut Option<(Option<String>, Vec<String>)>,
+    name: Option<String>,
+    columns: Vec<String>,
+    table: &str,
+) -> Result<()> {
+    if key.is_some() {
+        return Err(PgError::new(
+            sqlstate::INVALID_TABLE_DEFINITION,
+            format!("multiple primary keys for table \"{table}\" are not allowed"),
+        ));
+    }
+    *key = Some((name, columns));
+    Ok(())
+}
+
+fn key_positions(columns: &[ColumnDef], names: &[String]) -> Result<Vec<usize>> {
+    let mut positions = Vec::with_capacity(names.len());
+    for name in names {
+        let at = columns.iter().position(|column| column.name == *name).ok_or_else(|| {
+            PgError::new(
+                sqlstate::UNDEFINED_COLUMN,
+                format!("column \"{name}\" named in key does not exist"),
+            )
+        })?;
+        if positions.contains(&at) {
+            return Err(PgError::new(
+                sqlstate::DUPLICATE_COLUMN,
+                format!("column \"{name}\" appears twice in primary key constraint"),
+            ));
+        }
+        positions.push(at);
+    }
+    Ok(positions)
+}
+
+/// The options in WITH: the closing rule, if any.
+fn table_options(
+    planner: &Planner,
+    options: &CreateTableOptions,
+    columns: &[ColumnDef],
+) -> Result<Option<String>> {
+    let options = match options {
+        CreateTableOptions::None => return Ok(None),
+        CreateTableOptions::With(options) => options,
+        other => return Err(PgError::syntax(format!("syntax error at or near \"{other}\""))),
+    };
+    let mut closed_when = None;
+    for option in options {
+        let SqlOption::KeyValue { key, value } = option else {
+            return Err(PgError::syntax(format!("syntax error at or near \"{option}\"")));
+        };
+        let name = names::fold(key);
+        match (name.as_str(), value) {
+            ("closed_when", Expr::Value(value)) => {
+                let Value::SingleQuotedString(text) = &value.value else {
+                    return Err(invalid_option("closed_when", "a string with a condition"));
+                };
+                closing_rule(planner, text, columns)?;
+                closed_when = Some(text.clone());
+            }
+            ("closed_when", _) => {
+                return Err(invalid_option("closed_when", "a string with a condition"));
+            }
+            (
+                "closed_partition_by" | "closed_location" | "offload_schedule"
+                | "housekeeping_schedule",
+                _,
+            ) => {
+                return Err(PgError::unsupported(format!(
+                    "table option \"{name}\" is not supported"
+                )));
+            }
+            _ => {
+                return Err(PgError::new(
+                    sqlstate::INVALID_PARAMETER_VALUE,
+                    format!("unrecognized parameter \"{name}\""),
+                ));
+            }
+        }
+    }
+    Ok(closed_when)
+}
+
+fn invalid_option(name: &str, wanted: &str) -> PgError {
+    PgError::new(
+        sqlstate::INVALID_PARAMETER_VALUE,
+        format!("parameter \"{name}\" requires {wanted}"),
+    )
+}
+
+/// Compiles a closing rule: a condition on the row's columns alone.
+pub fn closing_rule(planner: &Planner, text: &str, columns: &[ColumnDef]) -> Result<PlanExpr> {
+    use datafusion::logical_expr::ExprSchemable;
+    let schema = datafusion::common::DFSchema::try_from(arrow_schema(columns))?;
+    let expr = planner.expression(text, &schema)?;
+    let boolean = expr.get_type(&schema)? == arrow::datatypes::DataType::Boolean;
+    if !boolean {
+        return Err(PgError::new(
+            sqlstate::DATATYPE_MISMATCH,
+            "argument of closed_when must be type boolean",
+        ));
+    }
+    if expr.is_volatile() {
+        return Err(PgError::new(
+            sqlstate::INVALID_TABLE_DEFINITION,
+            "functions in closed_when must be marked IMMUTABLE",
+        ));
+    }
+    Ok(expr)
+}
+
+/// Columns for a query's result: names and types as the client would see them.
+fn query_columns(schema: &arrow::datatypes::Schema) -> Result<Vec<ColumnDef>> {
+    let mut columns: Vec<ColumnDef> = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let name = column_label(field.name()).to_string();
+        if columns.iter().any(|column| column.name == name) {
+            return Err(PgError::new(
+                sqlstate::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            ));
+        }
+        let ty = SqlType::of_field(field);
+        columns.push(ColumnDef { name, ty, not_null: false, default: None });
+    }
+    Ok(columns)
+}
+
+async fn create_view(
+    planner: &mut Planner,
+    transaction: &mut Transaction,
+    create: &CreateView,
+) -> Result<Defined> {
+    if create.materialized || create.temporary || create.secure || create.or_alter {
+        return Err(PgError::unsupported("only plain views are supported"));
+    }
+    if create.options != CreateTableOptions::None {
+        return Err(PgError::unsupported("view options are not supported"));
+    }
+    let name = names::relation_name(&create.name, &planner.database)?;
+    let schema = names::creation_schema(transaction.definitions(), &planner.search_path, &name)?;
+    let defined = Defined::tag("CREATE VIEW");
+    if create.if_not_exists && transaction.definitions().relation(schema, &name.name).is_some() {
+        return Ok(defined
+            .with_notice(format!("relation \"{}\" already exists, skipping", name.name)));
+    }
+    planner.open_externals(create.query.as_ref()).await?;
+    let source: &Query = &create.query;
+    if crate::sql::parameters::any(source) {
+        return Err(PgError::new(sqlstate::UNDEFINED_PARAMETER, "there is no parameter $1"));
+    }
+    let plan = planner.plan(source, Vec::new())?;
+    let mut output = query::output_schema(&plan).as_ref().clone();
+    if !create.columns.is_empty() {
+        if create.columns.len() > output.fields().len() {
+            return Err(PgError::syntax("CREATE VIEW specifies more column names than columns"));
+        }
+        let fields: Vec<_> = output
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(at, field)| match create.columns.get(at) {
+                Some(column) => {
+                    Arc::new(field.as_ref().clone().with_name(names::fold(&column.name)))
+                }
+                None => Arc::clone(field),
+            })
+            .collect();
+        output = arrow::datatypes::Schema::new(fields);
+    }
+    let depends_on = planner.relations_of(source);
+    transaction.create_view(NewView {
+        schema,
+        name: name.name,
+        owner: BOOTSTRAP_ROLE_OID,
+        query: create.query.to_string(),
+        columns: query_columns(&output)?,
+        depends_on,
+        replace: create.or_replace,
+    })?;
+    Ok(defined)
+}
+
+/// Runs CREATE EXTERNAL TABLE.
+pub async fn create_external_table(
+    planner: &Planner,
+    transaction: &mut Transaction,
+    create: &CreateExternalTable,
+) -> Result<Defined> {
+    let (schema, name) = match place(planner, transaction, &create.name, create.if_not_exists)? {
+        Ok(place) => place,
+        Err(skipped) => return Ok(skipped),
+    };
+    let external = open_external(&planner.state, create.format, &create.location)
+        .await
+        .map_err(CatalogError::from)?;
+    let columns = query_columns(&external.schema())?;
+    let (owner, location) = (BOOTSTRAP_ROLE_OID, &create.location);
+    transaction.create_external_table(schema, &name, owner, create.format, location, columns)?;
+    Ok(Defined::tag("CREATE EXTERNAL TABLE"))
+}
+
+fn drop_all(
+    planner: &Planner,
+    transaction: &mut Transaction,
+    object_type: ObjectType,
+    if_exists: bool,
+    names: &[ObjectName],
+    cascade: bool,
+) -> Result<Defined> {
+    let mut defined = Defined::tag(&format!("DROP {object_type}"));
+    for name in names {
+        if object_type == ObjectType::Schema {
+            let name = names::single_name(name)?;
+            let found = transaction.definitions().schema(&name).map(|schema| schema.oid);
+            match found {
+                Some(PUBLIC_SCHEMA_OID) | None if names::system_schema(&name).is_some() => {
+                    return Err(required_schema(&name));
+                }
+                Some(oid) => transaction.drop_schema(oid, cascade)?,
+                None if if_exists => {
+                    defined = defined
+                        .with_notice(format!("schema \"{name}\" does not exist, skipping"));
+                }
+                None => return Err(names::undefined_schema(&name)),
+            }
+            continue;
+        }
+        let name = names::relation_name(name, &planner.database)?;
+        let kind = object_type.to_string().to_lowercase();
+        match find_to_drop(planner, transaction, &name, if_exists)? {
+            Some(relation) => {
+                let fits = match relation {
+                    Relation::View(_) => object_type == ObjectType::View,
+                    _ => object_type == ObjectType::Table,
+                };
+                if !fits {
+                    return Err(PgError::new(
+                        sqlstate::WRONG_OBJECT_TYPE,
+                        format!("\"{}\" is not a {kind}", name.name),
+                    ));
+                }
+                transaction.drop_relation(relation.oid(), cascade)?;
+            }
+            None if if_exists => {
+                defined =
+                    defined.with_notice(format!("{kind} \"{name}\" does not exist, skipping"));
+            }
+            None => {
+                return Err(PgError::new(
+                    sqlstate::UNDEFINED_TABLE,
+                    format!("{kind} \"{name}\" does not exist"),
+                ));
+            }
+        }
+    }
+    Ok(defined)
+}
+
+fn required_schema(name: &str) -> PgError {
+    PgError::new(
+        sqlstate::DEPENDENT_OBJECTS,
+        format!("cannot drop schema {name} because it is required by the database system"),
+    )
+}
+
+fn find_to_drop(
+    planner: &Planner,
+    transaction: &Transaction,
+    name: &RelationName,
+    if_exists: bool,
+) -> Result<Option<Relation>> {
+    match names::find(transaction.definitions(), &planner.search_path, name) {
+        Ok(relation) => Ok(relation.cloned()),
+        Err(error) if if_exists && error.code == sqlstate::UNDEFINED_SCHEMA => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn run_truncate(
+    planner: &Planner,
+    transaction: &mut Transaction,
+    truncate: &Truncate,
+) -> Result<Defined> {
+    if truncate.partitions.is_some() || truncate.on_cluster.is_some() {
+        return Err(PgError::unsupported("TRUNCATE takes table names only"));
+    }
+    for target in &truncate.table_names {
+        let name = names::relation_name(&target.name, &planner.database)?;
+        match names::find(transaction.definitions(), &planner.search_path, &name)?.cloned() {
+            Some(Relation::Table(table)) => transaction.truncate(&table).await?,
+            Some(_) => {
+                return Err(PgError::new(
+                    sqlstate::WRONG_OBJECT_TYPE,
+                    format!("\"{}\" is not a table", name.name),
+                ));
+            }
+            None => return Err(names::undefined_relation(&name)),
+        }
+    }
+    Ok(Defined::tag("TRUNCATE TABLE"))
+}

@@ -1,0 +1,417 @@
+//! INSERT, with defaults, ON CONFLICT and RETURNING.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
+use arrow::datatypes::{DataType, Field, Schema};
+use futures::TryStreamExt;
+use nyala_catalog::Transaction;
+use nyala_catalog::definitions::Table;
+use sqlparser::ast::{
+    ConflictTarget, DoUpdate, Expr, Ident, Insert, OnConflict, OnConflictAction, OnInsert, Query,
+    SelectItem, SetExpr, TableFactor, TableObject, Value, VisitMut, VisitorMut,
+};
+
+use super::change::{assigned_columns, new_row_items};
+use super::{Changed, Target, aliased, internal_table, quoted, returning, select, select_of};
+use crate::error::{PgError, Result, sqlstate};
+use crate::sql::planner::Planner;
+use crate::sql::{names, parameters, parse, query};
+
+/// Rows that an INSERT collects before it writes them.
+const BATCH_ROWS: usize = 65_536;
+
+/// Internal names of the two sides of DO UPDATE.
+const EXISTING: &str = "existing";
+const EXCLUDED: &str = "excluded";
+
+/// Column that pairs the two sides.
+const PAIR: &str = "$pair";
+
+pub(super) fn target(planner: &Planner, insert: &Insert) -> Result<Target> {
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(PgError::syntax("INSERT needs a table name"));
+    };
+    Target::find(planner, name, insert.table_alias.as_ref().map(|alias| &alias.alias))
+}
+
+/// Positions of the columns that the source gives, in its order.
+fn given_columns(insert: &Insert, target: &Target) -> Result<Vec<usize>> {
+    if insert.columns.is_empty() {
+        return Ok((0..target.table.def.columns.len()).collect());
+    }
+    let mut given = Vec::with_capacity(insert.columns.len());
+    for name in &insert.columns {
+        let name = names::single_name(name)?;
+        let at = target.column(&name)?;
+        if given.contains(&at) {
+            return Err(PgError::new(
+                sqlstate::DUPLICATE_COLUMN,
+                format!("column \"{name}\" specified more than once"),
+            ));
+        }
+        given.push(at);
+    }
+    Ok(given)
+}
+
+/// Gives parameters in VALUES and SET the types of their columns.
+pub(super) fn type_parameters(insert: &mut Insert, table: &Arc<Table>) -> Result<()> {
+    let target = Target { table: Arc::clone(table), alias: quoted(&table.def.name) };
+    let given = given_columns(insert, &target)?;
+    if let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|query| query.body.as_mut()) {
+        for row in &mut values.rows {
+            for (cell, at) in row.content.iter_mut().zip(&given) {
+                if let Some(column) = table.def.columns.get(*at) {
+                    parameters::cast_parameter(cell, &column.ty)?;
+                }
+            }
+        }
+    }
+    if let Some(OnInsert::OnConflict(OnConflict {
+        action: OnConflictAction::DoUpdate(update), ..
+    })) = &mut insert.on
+    {
+        super::change::type_parameters(&mut update.assignments, table)?;
+    }
+    Ok(())
+}
+
+/// The expression of a column's default; NULL where it has none.
+pub(super) fn default_of(table: &Table, at: usize) -> Result<Expr> {
+    match table.def.columns.get(at).and_then(|column| column.default.as_ref()) {
+        Some(text) => parse::parse_expression(text),
+        None => Ok(Expr::Value(Value::Null.with_empty_span())),
+    }
+}
+
+/// Whether an expression is the keyword DEFAULT.
+pub(super) fn is_default(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(ident)
+        if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+}
+
+/// A query for full rows of the table: the source's columns where it gives them, else defaults.
+pub(super) fn source(planner: &Planner, insert: &Insert, table: &Arc<Table>) -> Result<Box<Query>> {
+    let target = Target { table: Arc::clone(table), alias: quoted(&table.def.name) };
+    let mut given = given_columns(insert, &target)?;
+    let Some(source) = &insert.source else {
+        let items = (0..table.def.columns.len())
+            .map(|at| Ok(aliased(default_of(table, at)?, &format!("$column{at}"))))
+            .collect::<Result<Vec<_>>>()?;
+        return select(items, Vec::new(), None);
+    };
+    let mut source = source.clone();
+    let width = match source.body.as_mut() {
+        SetExpr::Values(values) => {
+            let width = values.rows.first().map_or(0, |row| row.content.len());
+            for row in &mut values.rows {
+                if row.content.len() != width {
+                    return Err(PgError::syntax("VALUES lists must all be the same length"));
+                }
+                for (cell, at) in row.content.iter_mut().zip(&given) {
+                    if is_default(cell) {
+                        *cell = default_of(table, *at)?;
+                    }
+                }
+            }
+            width
+        }
+        // Columns of a query are known once it is planned.
+        _ => planner.analysed(&source, Vec::new())?.schema().fields().len(),
+    };
+    if width > given.len() {
+        return Err(PgError::syntax("INSERT has more expressions than target columns"));
+    }
+    if width < given.len() {
+        if !insert.columns.is_empty() {
+            return Err(PgError::syntax("INSERT has more target columns than expressions"));
+        }
+        given.truncate(width);
+    }
+    let names: Vec<String> = (0..width).map(|at| format!("\"$given{at}\"")).collect();
+    let text = format!("SELECT NULL FROM (SELECT NULL) AS \"$source\" ({})", names.join(", "));
+    let mut wrapper = parse::parse_query(&text)?;
+    let select = select_of(&mut wrapper)?;
+    if let Some(TableFactor::Derived { subquery, .. }) =
+        select.from.first_mut().map(|from| &mut from.relation)
+    {
+        *subquery = source;
+    }
+    select.projection = (0..table.def.columns.len())
+        .map(|at| {
+            let expr = match given.iter().position(|given| *given == at) {
+                Some(slot) => Expr::CompoundIdentifier(vec![
+                    quoted("$source"),
+                    quoted(&format!("$given{slot}")),
+                ]),
+                None => default_of(table, at)?,
+            };
+            Ok(aliased(expr, &format!("$column{at}")))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(wrapper)
+}
+
+pub(super) async fn run(
+    planner: &mut Planner,
+    transaction: &mut Transaction,
+    insert: &Insert,
+) -> Result<Changed> {
+    let target = target(planner, insert)?;
+    let conflict = match &insert.on {
+        None => None,
+        Some(OnInsert::OnConflict(conflict)) => {
+            check_conflict_target(conflict, &target.table)?;
+            Some(conflict)
+        }
+        Some(_) => return Err(PgError::syntax("ON DUPLICATE KEY is not PostgreSQL's syntax")),
+    };
+    let query = source(planner, insert, &target.table)?;
+    let mut stream = query::run(planner, &query).await?;
+    let mut written = Vec::new();
+    let mut count = 0;
+    let mut pending: Vec<RecordBatch> = Vec::new();
+    let mut seen = HashSet::new();
+    loop {
+        let batch = stream.try_next().await?;
+        let done = batch.is_none();
+        if let Some(batch) = batch {
+            pending.push(target.rows(planner, &batch, 0)?);
+        }
+        let rows: usize = pending.iter().map(RecordBatch::num_rows).sum();
+        if rows > 0 && (done || rows >= BATCH_ROWS) {
+            let schema = Arc::clone(&target.table.schema);
+            let batch = with_schema(&concat(&pending)?, schema.fields())?;
+            pending.clear();
+            let affected = match conflict {
+                None => {
+                    transaction.insert(&target.table, &batch).await?;
+                    vec![batch]
+                }
+                Some(conflict) => {
+                    upsert(planner, transaction, &target, conflict, batch, &mut seen).await?
+                }
+            };
+            count += affected.iter().map(RecordBatch::num_rows).sum::<usize>();
+            if insert.returning.is_some() {
+                written.extend(affected);
+            }
+        }
+        if done {
+            break;
+        }
+    }
+    let returning = returning(planner, &target, insert.returning.as_ref(), written).await?;
+    Ok(Changed { tag: format!("INSERT 0 {count}"), returning })
+}
+
+fn concat(batches: &[RecordBatch]) -> Result<RecordBatch> {
+    match batches {
+        [one] => Ok(one.clone()),
+        [first, ..] => Ok(arrow::compute::concat_batches(&first.schema(), batches)?),
+        [] => Err(PgError::internal("no rows to write")),
+    }
+}
+
+/// The batch with all columns nullable: constraints are checked where rows are written.
+fn with_schema(batch: &RecordBatch, fields: &arrow::datatypes::Fields) -> Result<RecordBatch> {
+    let fields: Vec<_> = fields
+        .iter()
+        .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
+        .collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())?)
+}
+
+/// ON CONFLICT needs a unique constraint, and there is only the primary key.
+fn check_conflict_target(conflict: &OnConflict, table: &Table) -> Result<()> {
+    let key = table.def.primary_key.as_ref();
+    let no_match = || {
+        PgError::new(
+            sqlstate::INVALID_COLUMN_REFERENCE,
+            "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+        )
+    };
+    match &conflict.conflict_target {
+        None => match (&conflict.action, key) {
+            (OnConflictAction::DoNothing, _) => Ok(()),
+            _ => Err(PgError::syntax(
+                "ON CONFLICT DO UPDATE requires inference specification or constraint name",
+            )
+            .with_hint("For example, ON CONFLICT (column_name).")),
+        },
+        Some(ConflictTarget::Columns(columns)) => {
+            let mut named: Vec<usize> = Vec::with_capacity(columns.len());
+            let target = |name: &str| table.def.columns.iter().position(|c| c.name == name);
+            for column in columns {
+                let name = names::fold(column);
+                named.push(target(&name).ok_or_else(|| {
+                    PgError::new(
+                        sqlstate::UNDEFINED_COLUMN,
+                        format!("column \"{name}\" does not exist"),
+                    )
+                })?);
+            }
+            let mut key_columns = key.ok_or_else(no_match)?.columns.clone();
+            named.sort_unstable();
+            named.dedup();
+            key_columns.sort_unstable();
+            if named == key_columns { Ok(()) } else { Err(no_match()) }
+        }
+        Some(ConflictTarget::OnConstraint(name)) => {
+            let name = names::single_name(name)?;
+            match key {
+                Some(key) if key.name == name => Ok(()),
+                _ => Err(PgError::new(
+                    sqlstate::UNDEFINED_OBJECT,
+                    format!(
+                        "constraint \"{name}\" for table \"{}\" does not exist",
+                        table.def.name
+                    ),
+                )),
+            }
+        }
+    }
+}
+
+/// Inserts the rows whose key is new and does what ON CONFLICT says with the others. Returns the rows
+/// inserted and updated. `seen` holds the keys this statement has written.
+async fn upsert(
+    planner: &mut Planner,
+    transaction: &mut Transaction,
+    target: &Target,
+    conflict: &OnConflict,
+    batch: RecordBatch,
+    seen: &mut HashSet<Box<[u8]>>,
+) -> Result<Vec<RecordBatch>> {
+    let table = Arc::clone(&target.table);
+    if table.codec.has_row_numbers() {
+        // Without a key nothing conflicts.
+        transaction.insert(&table, &batch).await?;
+        return Ok(vec![batch]);
+    }
+    let do_nothing = matches!(conflict.action, OnConflictAction::DoNothing);
+    for column in table.key_columns() {
+        // A NULL key is an error before it can conflict.
+        if batch.columns().get(*column).is_some_and(|keys| keys.null_count() > 0) {
+            transaction.insert(&table, &batch).await?;
+        }
+    }
+    let addresses = table.codec.project_key(&batch)?;
+    let keys = table.codec.encode_keys(&addresses)?;
+    let first: BooleanArray =
+        keys.into_iter().map(|key| Some(seen.insert(key))).collect::<Vec<_>>().into();
+    let batch = match (first.false_count() > 0, do_nothing) {
+        (false, _) => batch,
+        (true, true) => filter_record_batch(&batch, &first)?,
+        (true, false) => {
+            return Err(PgError::new(
+                sqlstate::CARDINALITY_VIOLATION,
+                "ON CONFLICT DO UPDATE command cannot affect row a second time",
+            )
+            .with_hint(
+                "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
+            ));
+        }
+    };
+    let existing = transaction.existing(&table, &table.codec.project_key(&batch)?).await?;
+    let new_rows = filter_record_batch(&batch, &not(&existing.found)?)?;
+    let mut affected = Vec::new();
+    if new_rows.num_rows() > 0 {
+        transaction.insert(&table, &new_rows).await?;
+        affected.push(new_rows);
+    }
+    if let OnConflictAction::DoUpdate(update) = &conflict.action
+        && existing.rows.num_rows() > 0
+    {
+        let excluded = filter_record_batch(&batch, &existing.found)?;
+        let rows = do_update(planner, target, update, &existing.rows, &excluded).await?;
+        for (addresses, rows) in rows {
+            transaction.replace(&table, &addresses, &rows).await?;
+            affected.push(rows);
+        }
+    }
+    Ok(affected)
+}
+
+/// The rows that DO UPDATE makes of existing rows and those proposed, with their addresses.
+async fn do_update(
+    planner: &mut Planner,
+    target: &Target,
+    update: &DoUpdate,
+    existing: &RecordBatch,
+    excluded: &RecordBatch,
+) -> Result<Vec<(RecordBatch, RecordBatch)>> {
+    for (name, rows) in [(EXISTING, existing), (EXCLUDED, excluded)] {
+        let rows = numbered(rows)?;
+        planner.add_transient(name, vec![rows.clone()], rows.schema())?;
+    }
+    let excluded_alias = Ident::new("excluded");
+    let from = vec![
+        internal_table(EXISTING, &target.alias)?,
+        internal_table(EXCLUDED, &excluded_alias)?,
+    ];
+    let mut update = update.clone();
+    let mut qualify = QualifyColumns { target };
+    let assigned = assigned_columns(&update.assignments, target)?;
+    for assignment in &mut update.assignments {
+        let _ = assignment.value.visit(&mut qualify);
+    }
+    let pair = Expr::BinaryOp {
+        left: Box::new(target.reference(PAIR)),
+        op: sqlparser::ast::BinaryOperator::Eq,
+        right: Box::new(Expr::CompoundIdentifier(vec![excluded_alias, quoted(PAIR)])),
+    };
+    let condition = match update.selection.take() {
+        None => pair,
+        Some(mut condition) => {
+            let _ = condition.visit(&mut qualify);
+            Expr::BinaryOp {
+                left: Box::new(pair),
+                op: sqlparser::ast::BinaryOperator::And,
+                right: Box::new(Expr::Nested(Box::new(condition))),
+            }
+        }
+    };
+    let mut items: Vec<SelectItem> = target.address_items();
+    let addresses = items.len();
+    items.extend(new_row_items(target, &update.assignments, &assigned)?);
+    let query = select(items, from, Some(condition))?;
+    let (_, batches) = query::collect(planner, &query).await?;
+    batches
+        .iter()
+        .filter(|batch| batch.num_rows() > 0)
+        .map(|batch| Ok((target.addresses(batch)?, target.rows(planner, batch, addresses)?)))
+        .collect()
+}
+
+fn numbered(rows: &RecordBatch) -> Result<RecordBatch> {
+    let count = i64::try_from(rows.num_rows())
+        .map_err(|_| PgError::internal("too many rows in one batch"))?;
+    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(PAIR, DataType::Int64, false)));
+    let mut columns = rows.columns().to_vec();
+    columns.push(Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef);
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// In DO UPDATE a column without a qualifier is the existing row's.
+struct QualifyColumns<'a> {
+    target: &'a Target,
+}
+
+impl VisitorMut for QualifyColumns<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> std::ops::ControlFlow<()> {
+        if let Expr::Identifier(ident) = expr {
+            let name = names::fold(ident);
+            if self.target.column(&name).is_ok() {
+                *expr = self.target.reference(&name);
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,207 @@
+//! Rewrites a parsed statement, so that DataFusion's planner reads it with PostgreSQL's meaning.
+//!
+//! The input is the tree that `PostgreSqlDialect` parsed; no text is ever rewritten. What DataFusion
+//! understands as PostgreSQL does is left alone, so most statements come out as they went in. Two steps:
+//!
+//! 1. [`normalize`] edits the syntax tree before planning: operators and names with a schema, casts to
+//!    types DataFusion does not have, arrays, set-returning functions in FROM, names of result columns.
+//! 2. [`bound_scalar_subqueries`] edits the logical plan after planning, before it is optimised: subqueries that are
+//!    values and functions in FROM that see columns before them get a form that can be run.
+//!
+//! Some rewrites call functions named `nyala_…`; those come from [`crate::pg_catalog::function`] and
+//! [`crate::pg_catalog::aggregates`].
+
+use std::ops::ControlFlow;
+
+use datafusion::logical_expr::LogicalPlan;
+use sqlparser::ast::{
+    BinaryOperator, Expr, ObjectName, Query, Select, TableFactor, VisitMut, VisitorMut,
+};
+
+use crate::error::{PgError, Result};
+
+mod arrays;
+mod build;
+mod casts;
+mod correlation;
+mod empty;
+mod from;
+mod functions;
+mod labels;
+mod lateral;
+mod single_row;
+
+pub use casts::cast_function;
+pub use labels::column_label;
+
+/// Rewrites a statement, query or expression in place.
+pub fn normalize<Node: VisitMut>(node: &mut Node) -> Result<()> {
+    match node.visit(&mut Normalizer { depth: 0 }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// Rewrites a logical plan that is not optimised yet: bounds subqueries used as values to one row and
+/// flattens functions in FROM over columns before them. Its output columns stay as they are.
+pub fn bound_scalar_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(lateral::flatten)?.data;
+    Ok(plan.transform_up_with_subqueries(single_row::bound)?.data)
+}
+
+struct Normalizer {
+    /// Queries around the current node, itself included.
+    depth: usize,
+}
+
+impl VisitorMut for Normalizer {
+    type Break = PgError;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PgError> {
+        self.depth += 1;
+        labels::order_by_position(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<PgError> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<PgError> {
+        // Names come from the expressions as they were written, so before anything changes them.
+        labels::label_columns(select, self.depth == 1);
+        empty::drop_subqueries_over_nothing(select);
+        functions::resolve_table_oids(select);
+        casts::show_names(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<PgError> {
+        from::rewrite(factor);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PgError> {
+        casts::typed_string(expr);
+        empty::drop_subquery_of_nothing(expr);
+        casts::cast_twice(expr);
+        arrays::array_subquery(expr);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PgError> {
+        plain_operator(expr);
+        drop_collation(expr);
+        like_escape(expr);
+        casts::cast(expr);
+        functions::keyword(expr);
+        functions::strip_schema(expr);
+        functions::field_access(expr);
+        arrays::quantified(expr);
+        arrays::vector(expr);
+        ControlFlow::Continue(())
+    }
+}
+
+/// `a OPERATOR(pg_catalog.~) b` is `a ~ b`: psql spells operators that way.
+fn plain_operator(expr: &mut Expr) {
+    let Expr::BinaryOp { op, .. } = expr else {
+        return;
+    };
+    let BinaryOperator::PGCustomBinaryOperator(parts) = &op else {
+        return;
+    };
+    let plain = match parts.last().map(String::as_str) {
+        Some("=") => BinaryOperator::Eq,
+        Some("<>" | "!=") => BinaryOperator::NotEq,
+        Some("<") => BinaryOperator::Lt,
+        Some("<=") => BinaryOperator::LtEq,
+        Some(">") => BinaryOperator::Gt,
+        Some(">=") => BinaryOperator::GtEq,
+        Some("+") => BinaryOperator::Plus,
+        Some("-") => BinaryOperator::Minus,
+        Some("*") => BinaryOperator::Multiply,
+        Some("/") => BinaryOperator::Divide,
+        Some("%") => BinaryOperator::Modulo,
+        Some("||") => BinaryOperator::StringConcat,
+        Some("~") => BinaryOperator::PGRegexMatch,
+        Some("~*") => BinaryOperator::PGRegexIMatch,
+        Some("!~") => BinaryOperator::PGRegexNotMatch,
+        Some("!~*") => BinaryOperator::PGRegexNotIMatch,
+        Some("~~") => BinaryOperator::PGLikeMatch,
+        Some("~~*") => BinaryOperator::PGILikeMatch,
+        Some("!~~") => BinaryOperator::PGNotLikeMatch,
+        Some("!~~*") => BinaryOperator::PGNotILikeMatch,
+        Some("@>") => BinaryOperator::AtArrow,
+        Some("<@") => BinaryOperator::ArrowAt,
+        Some("->") => BinaryOperator::Arrow,
+        Some("->>") => BinaryOperator::LongArrow,
+        Some("#>") => BinaryOperator::HashArrow,
+        Some("#>>") => BinaryOperator::HashLongArrow,
+        _ => return,
+    };
+    *op = plain;
+}
+
+/// Text compares byte by byte here, which is what the collations `C`, `POSIX` and the database's default mean.
+fn drop_collation(expr: &mut Expr) {
+    let Expr::Collate {
+        expr: inner,
+        collation,
+    } = expr
+    else {
+        return;
+    };
+    if matches!(
+        last_name(collation).as_deref(),
+        Some("default" | "C" | "POSIX" | "ucs_basic")
+    ) {
+        *expr = build::take(inner);
+    }
+}
+
+/// LIKE with an escape character of its own: the pattern is rewritten to escape with a backslash.
+fn like_escape(expr: &mut Expr) {
+    if let Expr::Like {
+        pattern,
+        escape_char,
+        ..
+    }
+    | Expr::ILike {
+        pattern,
+        escape_char,
+        ..
+    } = expr
+        && let Some(escape) = escape_char.take()
+    {
+        **pattern = build::call(
+            "nyala_like_pattern",
+            vec![build::take(pattern), Expr::Value(escape)],
+        );
+    }
+}
+
+/// The name of an object without its schema, where that is `pg_catalog` or left out.
+fn system_name(name: &ObjectName) -> Option<String> {
+    let parts: Option<Vec<_>> = name
+        .0
+        .iter()
+        .map(|part| part.as_ident().map(build::fold))
+        .collect();
+    match parts?.as_slice() {
+        [name] => Some(name.clone()),
+        [schema, name] if schema == "pg_catalog" => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn last_name(name: &ObjectName) -> Option<String> {
+    name.0
+        .last()
+        .and_then(|part| part.as_ident())
+        .map(build::fold)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! Functions in FROM: `generate_series`, `unnest` and their result columns.
+
+use std::ops::ControlFlow;
+
+use sqlparser::ast::helpers::attached_token::AttachedToken;
+use sqlparser::ast::{
+    CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, ObjectName, Query,
+    Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, visit_expressions_mut,
+};
+
+use crate::sql::normalize::{build, system_name};
+
+/// Gives a function in FROM the name, arguments and result column it has in PostgreSQL.
+pub fn rewrite(factor: &mut TableFactor) {
+    match factor {
+        TableFactor::Table {
+            name,
+            alias,
+            args: Some(arguments),
+            ..
+        } => {
+            let Some(function) = system_name(name) else {
+                return;
+            };
+            match function.as_str() {
+                "unnest" => {
+                    let Some(array_exprs) = expressions(&arguments.args) else {
+                        return;
+                    };
+                    *factor = unnest(array_exprs, alias.take());
+                }
+                "generate_series" => {
+                    arguments.args.iter_mut().for_each(widen_length);
+                    *name = ObjectName::from(vec![Ident::new(function.as_str())]);
+                    *alias = named_column(alias.take(), &function);
+                }
+                _ => *name = ObjectName::from(vec![Ident::new(function)]),
+            }
+        }
+        TableFactor::Function {
+            name,
+            args,
+            alias,
+            with_ordinality: false,
+            ..
+        } => {
+            let unnests = system_name(name).as_deref() == Some("unnest");
+            if unnests && let Some(array_exprs) = expressions(args) {
+                *factor = unnest(array_exprs, alias.take());
+            }
+        }
+        TableFactor::UNNEST {
+            alias,
+            array_exprs,
+            with_offset: false,
+            ..
+        } if array_exprs.len() == 1 => {
+            *alias = named_column(alias.take(), "unnest");
+        }
+        _ => {}
+    }
+}
+
+/// DataFusion's `generate_series` takes `bigint` only, and PostgreSQL's array functions give `integer`.
+fn widen_length(argument: &mut FunctionArg) {
+    if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument
+        && let Expr::Function(function) = expr
+        && matches!(
+            system_name(&function.name).as_deref(),
+            Some("array_upper" | "array_lower" | "array_length" | "cardinality")
+        )
+    {
+        *expr = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(build::take(expr)),
+            data_type: DataType::BigInt(None),
+            array: false,
+            format: None,
+        };
+    }
+}
+
+fn unnest(array_exprs: Vec<Expr>, alias: Option<TableAlias>) -> TableFactor {
+    TableFactor::UNNEST {
+        alias: named_column(alias, "unnest"),
+        array_exprs,
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    }
+}
+
+/// `FROM f(…) x` names the one column x as well, `FROM f(…)` names both after the function.
+fn named_column(alias: Option<TableAlias>, function: &str) -> Option<TableAlias> {
+    let mut alias = alias.unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: Ident::new(function),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() {
+        alias.columns.push(TableAliasColumnDef {
+            name: alias.name.clone(),
+            data_type: None,
+        });
+    }
+    Some(alias)
+}
+
+fn expressions(arguments: &[FunctionArg]) -> Option<Vec<Expr>> {
+    arguments
+        .iter()
+        .map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A FROM item that gives the elements of one array.
+pub struct ArraySource {
+    /// The array.
+    pub array: Expr,
+    kind: SourceKind,
+}
+
+enum SourceKind {
+    /// Elements as they are, in a column of this name.
+    Elements(String),
+    /// Options of the form `name=value`, in columns `option_name` and `option_value`.
+    Options,
+}
+
+/// Reads a FROM item as the elements of an array, if it is that.
+pub fn array_source(factor: &TableFactor) -> Option<ArraySource> {
+    let (function, arguments, alias) = match factor {
+        TableFactor::Table {
+            name,
+            alias,
+            args: Some(arguments),
+            ..
+        } => (system_name(name)?, expressions(&arguments.args)?, alias),
+        TableFactor::UNNEST {
+            alias,
+            array_exprs,
+            with_offset: false,
+            with_ordinality: false,
+            ..
+        } => ("unnest".to_string(), array_exprs.clone(), alias),
+        _ => return None,
+    };
+    let array = arguments.into_iter().next()?;
+    let kind = match function.as_str() {
+        "unnest" => {
+            let alias = alias.as_ref();
+            let column = alias.map(|alias| {
+                alias
+                    .columns
+                    .first()
+                    .map_or(&alias.name, |column| &column.name)
+            });
+            SourceKind::Elements(column.map_or(function, build::fold))
+        }
+        "pg_options_to_table" => SourceKind::Options,
+        _ => return None,
+    };
+    Some(ArraySource { array, kind })
+}
+
+impl ArraySource {
+    /// Puts a parameter in the place of the source's columns.
+    pub fn bind(&self, body: &mut Expr, parameter: &Ident) {
+        let element = Expr::Identifier(parameter.clone());
+        let _: ControlFlow<()> = visit_expressions_mut(body, |part| {
+            let column = match &*part {
+                Expr::Identifier(name) => Some(name),
+                Expr::CompoundIdentifier(parts) if parts.len() == 2 => parts.last(),
+                _ => None,
+            };
+            if let Some(column) = column.map(build::fold) {
+                match &self.kind {
+                    SourceKind::Elements(name) if *name == column => *part = element.clone(),
+                    SourceKind::Options if column == "option_name" => {
+                        *part = build::call("nyala_option_name", vec![element.clone()]);
+                    }
+                    SourceKind::Options if column == "option_value" => {
+                        *part = build::call("nyala_option_value", vec![element.clone()]);
+                    }
+                    _ => {}
+                }
+            }
+            ControlFlow::Continue(())
+        });
+    }
+}
+
+/// `SELECT column FROM rows`.
+pub fn select(column: Expr, rows: TableFactor) -> Box<Query> {
+    let select = Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection: vec![SelectItem::UnnamedExpr(column)],
+        exclude: None,
+        into: None,
+        from: vec![TableWithJoins {
+            relation: rows,
+            joins: Vec::new(),
+        }],
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection: None,
+        connect_by: Vec::new(),
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    };
+    Box::new(Query {
+        with: None,
+        body: Box::new(SetExpr::Select(Box::new(select))),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    })
+}

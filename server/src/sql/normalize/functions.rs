@@ -1,0 +1,123 @@
+//! Names of functions and of system columns.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    AccessExpr, Expr, FunctionArguments, Ident, ObjectName, Select, TableFactor, TableWithJoins,
+    Value, visit_expressions, visit_expressions_mut,
+};
+
+use crate::pg_catalog;
+use crate::sql::normalize::{build, casts, last_name, system_name};
+
+/// `current_user` and its like are functions that are called without parentheses.
+pub fn keyword(expr: &mut Expr) {
+    match expr {
+        Expr::Identifier(name) if name.quote_style.is_none() => {
+            let name = name.value.to_lowercase();
+            if matches!(
+                name.as_str(),
+                "current_catalog"
+                    | "current_role"
+                    | "current_schema"
+                    | "current_user"
+                    | "session_user"
+                    | "user"
+            ) {
+                *expr = build::call(&name, Vec::new());
+            }
+        }
+        Expr::Function(function) if matches!(function.args, FunctionArguments::None) => {
+            function.args = build::arguments(Vec::new());
+        }
+        _ => {}
+    }
+}
+
+/// `pg_catalog.lower(x)` is `lower(x)`: DataFusion's functions have no schema.
+pub fn strip_schema(expr: &mut Expr) {
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    let Some(name) = system_name(&function.name) else {
+        return;
+    };
+    if let Some(lookup) = casts::lookup_function(&name) {
+        function.name = ObjectName::from(vec![Ident::new(lookup)]);
+    } else if function.name.0.len() > 1 {
+        function.name = ObjectName::from(vec![Ident::new(name)]);
+    }
+}
+
+/// `tableoid` of a system relation is a constant; psql joins descriptions on it.
+pub fn resolve_table_oids(select: &mut Select) {
+    let mut oids = HashMap::new();
+    for factor in select.from.iter().flat_map(factors) {
+        if let TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            ..
+        } = factor
+            && let Some((table, oid)) = system_relation(name)
+        {
+            let alias = alias.as_ref().map(|alias| build::fold(&alias.name));
+            oids.insert(alias.unwrap_or(table), oid);
+        }
+    }
+    if oids.is_empty() {
+        return;
+    }
+    let _: ControlFlow<()> = visit_expressions_mut(select, |expr| {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && let [table, column] = parts.as_slice()
+            && build::fold(column) == "tableoid"
+            && let Some(oid) = oids.get(&build::fold(table))
+        {
+            *expr = build::number(oid);
+        }
+        ControlFlow::Continue(())
+    });
+}
+
+/// The relations of a FROM item and of its joins.
+pub fn factors(item: &TableWithJoins) -> impl Iterator<Item = &TableFactor> {
+    std::iter::once(&item.relation).chain(item.joins.iter().map(|join| &join.relation))
+}
+
+/// Name and OID of a relation that is named with schema `pg_catalog`.
+pub fn system_relation(name: &ObjectName) -> Option<(String, u32)> {
+    let is_system = name.0.len() == 2 && system_name(name).is_some();
+    let table = last_name(name).filter(|_| is_system)?;
+    let oid = pg_catalog::relation_oid(pg_catalog::PG_CATALOG, &table)?;
+    Some((table, oid))
+}
+
+/// `(expression).field` is `get_field(expression, 'field')`; a name before the dot is a table's.
+pub fn field_access(expr: &mut Expr) {
+    let Expr::CompoundFieldAccess { root, access_chain } = expr else {
+        return;
+    };
+    if let [AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice()
+        && matches!(root.as_ref(), Expr::Nested(_) | Expr::Function(_))
+    {
+        let field = Expr::value(Value::SingleQuotedString(build::fold(field)));
+        *expr = build::call("get_field", vec![build::take(root), field]);
+    }
+}
+
+/// Whether an expression calls a function that aggregates or returns a set.
+pub fn calls_aggregate_or_set(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |part| {
+        let name = match part {
+            Expr::Function(function) => system_name(&function.name),
+            _ => None,
+        };
+        match name {
+            Some(name) if pg_catalog::is_aggregate_or_set(&name) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    found.is_break()
+}

@@ -1,0 +1,295 @@
+//! Names of result columns, as PostgreSQL gives them.
+//!
+//! PostgreSQL names an unnamed column after its function, cast or `CASE`, and lets two columns have one
+//! name. DataFusion names it after its whole text, and does not. So unnamed columns get PostgreSQL's name
+//! as an alias, and a name that is taken already gets a suffix that [`column_label`] cuts off again
+//! where the client is told.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    AccessExpr, ArrayElemTypeDef, DataType, Distinct, Expr, Function, FunctionArguments, Ident,
+    OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TimezoneInfo, TrimWhereField, Value,
+    visit_expressions,
+};
+
+use crate::sql::normalize::{build, last_name};
+
+/// Starts the suffix of a name that is taken already; no identifier of a user holds it.
+const SUFFIX: char = '\u{1}';
+
+/// The name of a result column as the client is to see it.
+pub fn column_label(name: &str) -> &str {
+    name.split(SUFFIX).next().unwrap_or(name)
+}
+
+/// Names the unnamed columns of a select list, and keeps all names apart.
+///
+/// `outermost` tells that no other query refers to the names.
+pub fn label_columns(select: &mut Select, outermost: bool) {
+    // Names given so far, and whether it was as an alias; a wildcard may have given any.
+    let mut aliases: HashSet<String> = HashSet::new();
+    let mut columns: HashSet<String> = HashSet::new();
+    let mut wildcard = false;
+    for (position, item) in select.projection.iter_mut().enumerate() {
+        let suffixed = |label: &str| Ident::with_quote('"', format!("{label}{SUFFIX}{position}"));
+        match item {
+            SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
+                if !is_keyword(expr) =>
+            {
+                let label = label(expr);
+                let repeated =
+                    !columns.insert(expr.to_string()) || aliases.contains(&label) || wildcard;
+                columns.insert(label.clone());
+                if repeated {
+                    *item = SelectItem::ExprWithAlias {
+                        alias: suffixed(&label),
+                        expr: build::take(expr),
+                    };
+                }
+            }
+            SelectItem::UnnamedExpr(expr) => {
+                let label = label(expr);
+                // DataFusion may put a column of that name beside this one to order or unnest by it.
+                let hides = outermost && mentions_column(expr, &label);
+                let taken = columns.contains(&label) || !aliases.insert(label.clone()) || hides;
+                let alias = if taken {
+                    suffixed(&label)
+                } else {
+                    Ident::with_quote('"', label)
+                };
+                *item = SelectItem::ExprWithAlias {
+                    alias,
+                    expr: build::take(expr),
+                };
+            }
+            SelectItem::ExprWithAlias { alias, .. } => {
+                let label = build::fold(alias);
+                if columns.contains(&label) || !aliases.insert(label.clone()) {
+                    *alias = suffixed(&label);
+                }
+            }
+            SelectItem::ExprWithAliases { .. } => {}
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => wildcard = true,
+        }
+    }
+}
+
+/// Orders by the position of an unnamed column, where ORDER BY names it or, under DISTINCT, repeats it.
+pub fn order_by_position(query: &mut Query) {
+    let Some(select) = first_select(&query.body) else {
+        return;
+    };
+    let distinct = matches!(select.distinct, Some(Distinct::Distinct));
+    let wildcard = |item: &&SelectItem| {
+        matches!(
+            item,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
+    };
+    // Positions after a wildcard are not known.
+    let items = select.projection.iter().take_while(|item| !wildcard(item));
+    let columns: Vec<_> = items.map(named).collect();
+    let Some(OrderBy {
+        kind: OrderByKind::Expressions(keys),
+        ..
+    }) = &mut query.order_by
+    else {
+        return;
+    };
+    for key in keys {
+        let position = match &key.expr {
+            Expr::Identifier(name) => {
+                let name = build::fold(name);
+                let mut same = columns
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, column)| column.label == name);
+                match (same.next(), same.next()) {
+                    (
+                        Some((
+                            position,
+                            Labelled {
+                                unnamed: Some(_), ..
+                            },
+                        )),
+                        None,
+                    ) => Some(position),
+                    _ => None,
+                }
+            }
+            Expr::Value(_) => None,
+            expr if distinct => columns
+                .iter()
+                .position(|column| column.unnamed.as_ref() == Some(expr)),
+            _ => None,
+        };
+        if let Some(position) = position {
+            key.expr = build::number(position + 1);
+        }
+    }
+}
+
+/// A column of a select list: its name, and its expression where that gives the name.
+struct Labelled {
+    label: String,
+    unnamed: Option<Expr>,
+}
+
+fn named(item: &SelectItem) -> Labelled {
+    match item {
+        SelectItem::UnnamedExpr(expr) => {
+            let column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+            Labelled {
+                label: label(expr),
+                unnamed: (!column).then(|| expr.clone()),
+            }
+        }
+        SelectItem::ExprWithAlias { alias, .. } => Labelled {
+            label: build::fold(alias),
+            unnamed: None,
+        },
+        _ => Labelled {
+            label: String::new(),
+            unnamed: None,
+        },
+    }
+}
+
+/// The SELECT that names the columns of a query.
+fn first_select(body: &SetExpr) -> Option<&Select> {
+    match body {
+        SetExpr::Select(select) => Some(select),
+        SetExpr::Query(query) => first_select(&query.body),
+        SetExpr::SetOperation { left, .. } => first_select(left),
+        _ => None,
+    }
+}
+
+fn mentions_column(expr: &Expr, name: &str) -> bool {
+    let found = visit_expressions(expr, |part| {
+        let column = match part {
+            Expr::Identifier(column) => Some(column),
+            Expr::CompoundIdentifier(parts) => parts.last(),
+            _ => None,
+        };
+        match column {
+            Some(column) if build::fold(column) == name => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    found.is_break()
+}
+
+fn is_keyword(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(name) if name.quote_style.is_none()
+        && matches!(name.value.to_lowercase().as_str(), "current_role" | "current_schema" | "current_catalog" | "user"))
+}
+
+/// The name PostgreSQL gives an unnamed column.
+fn label(expr: &Expr) -> String {
+    strong_label(expr)
+        .or_else(|| weak_label(expr))
+        .unwrap_or_else(|| "?column?".to_string())
+}
+
+/// Names that come from a column or function.
+fn strong_label(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(build::fold(name)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(build::fold),
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => strong_label(inner),
+        Expr::Cast { expr: inner, .. } => strong_label(inner),
+        Expr::Function(function) => function_label(function),
+        Expr::Exists { negated: false, .. } => Some("exists".to_string()),
+        Expr::Extract { .. } => Some("extract".to_string()),
+        Expr::Substring { .. } => Some("substring".to_string()),
+        Expr::Position { .. } => Some("position".to_string()),
+        Expr::Overlay { .. } => Some("overlay".to_string()),
+        Expr::Ceil { .. } => Some("ceil".to_string()),
+        Expr::Floor { .. } => Some("floor".to_string()),
+        Expr::AtTimeZone { .. } => Some("timezone".to_string()),
+        Expr::Trim { trim_where, .. } => Some(
+            match trim_where {
+                Some(TrimWhereField::Leading) => "ltrim",
+                Some(TrimWhereField::Trailing) => "rtrim",
+                _ => "btrim",
+            }
+            .to_string(),
+        ),
+        Expr::Array(_) => Some("array".to_string()),
+        Expr::Subquery(query) => match query.body.as_ref() {
+            SetExpr::Select(select) => match select.projection.first() {
+                Some(SelectItem::UnnamedExpr(inner)) => Some(label(inner)),
+                Some(SelectItem::ExprWithAlias { alias, .. }) => Some(build::fold(alias)),
+                _ => None,
+            },
+            _ => None,
+        },
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                AccessExpr::Dot(Expr::Identifier(name)) => Some(build::fold(name)),
+                _ => None,
+            });
+            field.or_else(|| strong_label(root))
+        }
+        _ => None,
+    }
+}
+
+fn function_label(function: &Function) -> Option<String> {
+    // A subquery as argument without parentheses is ARRAY(SELECT …).
+    let name = last_name(&function.name);
+    if matches!(function.args, FunctionArguments::Subquery(_)) {
+        Some("array".to_string())
+    } else {
+        name
+    }
+}
+
+/// Names that come from a type or from `CASE`, where nothing better is inside.
+fn weak_label(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => weak_label(inner),
+        Expr::Cast { data_type, .. } => Some(type_label(data_type)),
+        Expr::TypedString(typed) => Some(type_label(&typed.data_type)),
+        Expr::Interval(_) => Some("interval".to_string()),
+        Expr::Case { else_result, .. } => {
+            let inner = else_result.as_deref().and_then(strong_label);
+            Some(inner.unwrap_or_else(|| "case".to_string()))
+        }
+        // PostgreSQL reads a bare boolean as a cast of a string.
+        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some("bool".to_string()),
+        _ => None,
+    }
+}
+
+fn type_label(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Custom(name, _) => last_name(name).unwrap_or_default(),
+        DataType::Boolean | DataType::Bool => "bool".to_string(),
+        DataType::SmallInt(_) | DataType::Int2(_) => "int2".to_string(),
+        DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => "int4".to_string(),
+        DataType::BigInt(_) | DataType::Int8(_) => "int8".to_string(),
+        DataType::Real | DataType::Float4 => "float4".to_string(),
+        DataType::Double(_) | DataType::DoublePrecision | DataType::Float8 | DataType::Float(_) => {
+            "float8".to_string()
+        }
+        DataType::Numeric(_) | DataType::Decimal(_) | DataType::Dec(_) => "numeric".to_string(),
+        DataType::Varchar(_) | DataType::CharacterVarying(_) => "varchar".to_string(),
+        DataType::Char(_) | DataType::Character(_) => "bpchar".to_string(),
+        DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
+            "timestamptz".to_string()
+        }
+        DataType::Timestamp(..) => "timestamp".to_string(),
+        DataType::Time(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => "timetz".to_string(),
+        DataType::Time(..) => "time".to_string(),
+        DataType::Array(element) => match element {
+            ArrayElemTypeDef::SquareBracket(element, _)
+            | ArrayElemTypeDef::AngleBracket(element) => type_label(element),
+            _ => "array".to_string(),
+        },
+        other => other.to_string().to_lowercase(),
+    }
+}

@@ -1,0 +1,253 @@
+//! Parameters: `$1`, `$2`, … get types at Parse and values at Execute.
+//!
+//! Types come from the client, from casts (`$1::date`), from where they stand (LIMIT, columns of
+//! INSERT), and from DataFusion's inference, in this order; what is left is text, as PostgreSQL's
+//! `unknown` ends up. At Execute a parameter becomes a literal of its type, so that planning sees
+//! values.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::FieldRef;
+use datafusion::common::ScalarValue;
+use nyala_catalog::types::SqlType;
+use sqlparser::ast::{
+    CastKind, DataType, Expr, LimitClause, Query, Value, ValueWithSpan, Visit, VisitMut,
+    VisitorMut, visit_expressions, Visitor,
+};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+
+use crate::error::{PgError, Result, sqlstate};
+use crate::pgwire::encode::FormatSettings;
+use crate::sql::casts;
+use crate::sql::planner::Planner;
+use crate::sql::types;
+
+/// Parameters of one statement, as the protocol's 16-bit count allows.
+const PARAMETERS_MAX: usize = 65_535;
+
+/// Types of parameters by number, from 1.
+pub type ParameterTypes = BTreeMap<usize, Option<SqlType>>;
+
+/// The parameters that a tree holds, with the types that its syntax tells.
+pub fn declared(node: &impl Visit) -> Result<ParameterTypes> {
+    let mut found = Declared { types: BTreeMap::new() };
+    match node.visit(&mut found) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(found.types),
+    }
+}
+
+struct Declared {
+    types: ParameterTypes,
+}
+
+impl Declared {
+    fn note(&mut self, expr: &Expr, ty: Option<SqlType>) -> Result<()> {
+        if let Some(number) = parameter_number(expr)? {
+            let known = self.types.entry(number).or_default();
+            *known = known.take().or(ty);
+        }
+        Ok(())
+    }
+
+    fn note_all(&mut self, expr: &Expr) -> Result<()> {
+        self.note(expr, None)?;
+        if let Expr::Cast { expr, data_type, .. } = expr {
+            self.note(expr, types::sql_type(data_type).ok())?;
+        }
+        Ok(())
+    }
+}
+
+impl Visitor for Declared {
+    type Break = PgError;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<PgError> {
+        let bounds = match &query.limit_clause {
+            Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+                [limit.as_ref(), offset.as_ref().map(|offset| &offset.value)]
+            }
+            _ => [None, None],
+        };
+        for bound in bounds.into_iter().flatten() {
+            if let Err(error) = self.note(bound, Some(SqlType::Int8)) {
+                return ControlFlow::Break(error);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<PgError> {
+        match self.note_all(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+/// The number of `$n`.
+pub fn parameter_number(expr: &Expr) -> Result<Option<usize>> {
+    let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = expr else {
+        return Ok(None);
+    };
+    match name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()) {
+        Some(number) if (1..=PARAMETERS_MAX).contains(&number) => Ok(Some(number)),
+        _ => Err(PgError::new(
+            sqlstate::UNDEFINED_PARAMETER,
+            format!("there is no parameter {name}"),
+        )),
+    }
+}
+
+/// What the planner is told of the types known so far.
+pub fn fields(types: &ParameterTypes) -> Vec<Option<FieldRef>> {
+    let count = types.keys().next_back().copied().unwrap_or(0);
+    (1..=count)
+        .map(|number| {
+            let ty = types.get(&number)?.as_ref()?;
+            Some(Arc::new(ty.field("", true)))
+        })
+        .collect()
+}
+
+/// Adds to `types` what planning a query tells of parameters whose types are still unknown.
+pub fn infer(planner: &Planner, query: &Query, types: &mut ParameterTypes) -> Result<()> {
+    if types.values().all(Option::is_some) {
+        return Ok(());
+    }
+    let plan = planner.analysed(query, fields(types))?;
+    for (name, field) in plan.get_parameter_fields()? {
+        let number = name.strip_prefix('$').and_then(|number| number.parse().ok());
+        if let (Some(number), Some(field)) = (number, field)
+            && !field.data_type().is_null()
+        {
+            let known = types.entry(number).or_default();
+            *known = known.take().or_else(|| Some(SqlType::of_field(&field)));
+        }
+    }
+    Ok(())
+}
+
+/// The final types: those that the client gave win, what nothing tells is text.
+pub fn settle(mut types: ParameterTypes, given: &[u32]) -> Result<Vec<SqlType>> {
+    for (at, oid) in given.iter().enumerate() {
+        if *oid != 0 {
+            let ty = SqlType::of_oid(*oid).ok_or_else(|| {
+                PgError::new(sqlstate::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))
+            })?;
+            types.insert(at + 1, Some(ty));
+        }
+    }
+    let count = types.keys().next_back().copied().unwrap_or(0).max(given.len());
+    Ok((1..=count)
+        .map(|number| types.remove(&number).flatten().unwrap_or(SqlType::Text))
+        .collect())
+}
+
+/// Puts values in place of parameters.
+pub fn bind(
+    node: &mut impl VisitMut,
+    types: &[SqlType],
+    values: &[ScalarValue],
+    format: &FormatSettings,
+) -> Result<()> {
+    let mut literals = Vec::with_capacity(values.len());
+    for (value, ty) in values.iter().zip(types) {
+        literals.push(literal(value, ty, format)?);
+    }
+    match node.visit(&mut Binder { literals }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Binder {
+    literals: Vec<Expr>,
+}
+
+impl VisitorMut for Binder {
+    type Break = PgError;
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PgError> {
+        match parameter_number(expr) {
+            Ok(None) => ControlFlow::Continue(()),
+            Ok(Some(number)) => match self.literals.get(number - 1) {
+                Some(literal) => {
+                    *expr = literal.clone();
+                    ControlFlow::Continue(())
+                }
+                None => ControlFlow::Break(PgError::new(
+                    sqlstate::UNDEFINED_PARAMETER,
+                    format!("there is no parameter ${number}"),
+                )),
+            },
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+fn literal(value: &ScalarValue, ty: &SqlType, format: &FormatSettings) -> Result<Expr> {
+    let value = if value.is_null() {
+        Value::Null
+    } else {
+        let array: ArrayRef = value.to_array()?;
+        let text = casts::to_text(&array, ty, format)?;
+        let text = ScalarValue::try_from_array(&text, 0)?;
+        let text = text.try_as_str().flatten().unwrap_or_default().to_string();
+        match ty {
+            // LIMIT and OFFSET take plain numbers only.
+            SqlType::Int8 if !text.starts_with('-') => return Ok(expr(Value::Number(text, false))),
+            SqlType::Text => return Ok(expr(Value::SingleQuotedString(text))),
+            _ => Value::SingleQuotedString(text),
+        }
+    };
+    Ok(Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expr(value)),
+        data_type: data_type(ty)?,
+        array: false,
+        format: None,
+    })
+}
+
+fn expr(value: Value) -> Expr {
+    Expr::Value(value.with_empty_span())
+}
+
+/// The syntax of a type.
+pub fn data_type(ty: &SqlType) -> Result<DataType> {
+    let text = match ty {
+        // The length is checked where the value is stored.
+        SqlType::Varchar(_) | SqlType::Bpchar(_) => "text".to_string(),
+        ty => ty.to_string(),
+    };
+    Ok(Parser::new(&PostgreSqlDialect {}).try_with_sql(&text)?.parse_data_type()?)
+}
+
+/// Gives parameters that stand alone a type: `$1` becomes `CAST($1 AS type)`.
+pub fn cast_parameter(target: &mut Expr, ty: &SqlType) -> Result<()> {
+    if parameter_number(target)?.is_some() {
+        let parameter = std::mem::replace(target, expr(Value::Null));
+        *target = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(parameter),
+            data_type: data_type(ty)?,
+            array: false,
+            format: None,
+        };
+    }
+    Ok(())
+}
+
+/// Whether a tree holds any parameter.
+pub fn any(node: &impl Visit) -> bool {
+    visit_expressions(node, |expr| match parameter_number(expr) {
+        Ok(None) => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
+    })
+    .is_break()
+}

@@ -1,0 +1,206 @@
+//! Query text to syntax trees, with PostgreSQL's words for what is wrong with it.
+
+use nyala_catalog::definitions::ExternalFormat;
+use sqlparser::ast::{ObjectName, Statement};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::error::{PgError, Result, sqlstate};
+
+/// Bytes of one query string.
+const QUERY_BYTES_MAX: usize = 64 << 20;
+
+/// Nesting of expressions and subqueries.
+const NESTING_MAX: usize = 200;
+
+/// A statement as parsed.
+#[derive(Debug, Clone)]
+pub enum Tree {
+    /// What `sqlparser` knows.
+    Sql(Box<Statement>),
+    /// `CREATE EXTERNAL TABLE … STORED AS … LOCATION …`.
+    CreateExternalTable(CreateExternalTable),
+}
+
+/// `CREATE EXTERNAL TABLE [IF NOT EXISTS] name STORED AS format LOCATION 'url'`.
+#[derive(Debug, Clone)]
+pub struct CreateExternalTable {
+    /// Name of the new table.
+    pub name: ObjectName,
+    /// Whether an existing relation of that name is no error.
+    pub if_not_exists: bool,
+    /// Format of the files.
+    pub format: ExternalFormat,
+    /// Path or URL.
+    pub location: String,
+}
+
+/// The statements of a query string.
+pub fn parse(sql: &str) -> Result<Vec<Tree>> {
+    if sql.len() > QUERY_BYTES_MAX {
+        return Err(PgError::new(
+            sqlstate::PROGRAM_LIMIT_EXCEEDED,
+            format!("query is longer than {QUERY_BYTES_MAX} bytes"),
+        ));
+    }
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
+    let mut parser = Parser::new(&dialect)
+        .with_recursion_limit(NESTING_MAX)
+        .with_tokens_with_locations(tokens);
+    statements(&mut parser).map_err(|error| syntax_error(sql, &error))
+}
+
+fn statements(parser: &mut Parser<'_>) -> Result<Vec<Tree>, ParserError> {
+    let mut statements = Vec::new();
+    loop {
+        while parser.consume_token(&Token::SemiColon) {}
+        if parser.peek_token_ref().token == Token::EOF {
+            return Ok(statements);
+        }
+        statements.push(match external_table(parser)? {
+            Some(external) => Tree::CreateExternalTable(external),
+            None => Tree::Sql(Box::new(parser.parse_statement()?)),
+        });
+        let next = parser.peek_token();
+        if !matches!(next.token, Token::SemiColon | Token::EOF) {
+            return parser.expected("end of statement", next);
+        }
+    }
+}
+
+/// Looks ahead for `CREATE EXTERNAL TABLE`; consumes nothing otherwise.
+fn external_table(parser: &mut Parser<'_>) -> Result<Option<CreateExternalTable>, ParserError> {
+    if !parser.parse_keywords(&[Keyword::CREATE, Keyword::EXTERNAL, Keyword::TABLE]) {
+        return Ok(None);
+    }
+    let if_not_exists = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
+    let name = parser.parse_object_name(false)?;
+    parser.expect_keyword(Keyword::STORED)?;
+    parser.expect_keyword(Keyword::AS)?;
+    let format = parser.next_token();
+    let format = match &format.token {
+        Token::Word(word) if word.value.eq_ignore_ascii_case("parquet") => ExternalFormat::Parquet,
+        Token::Word(word) if word.value.eq_ignore_ascii_case("delta") => ExternalFormat::Delta,
+        _ => return parser.expected("PARQUET or DELTA", format),
+    };
+    parser.expect_keyword(Keyword::LOCATION)?;
+    let location = parser.parse_literal_string()?;
+    Ok(Some(CreateExternalTable { name, if_not_exists, format, location }))
+}
+
+/// PostgreSQL's wording, with the position, from sqlparser's `…, found: X at Line: l, Column: c`.
+fn syntax_error(sql: &str, error: &ParserError) -> PgError {
+    let message = match error {
+        ParserError::RecursionLimitExceeded => {
+            return PgError::new("54001", "stack depth limit exceeded").with_hint(format!(
+                "Statements can be nested {NESTING_MAX} levels deep."
+            ));
+        }
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
+    };
+    let (text, location) = match message.rsplit_once(" at Line: ") {
+        Some((text, location)) => (text, location.split_once(", Column: ")),
+        None => (message.as_str(), None),
+    };
+    let position = location.and_then(|(line, column)| {
+        position_of(sql, line.trim().parse().ok()?, column.trim().parse().ok()?)
+    });
+    let found = text.rsplit_once("found: ").map(|(_, found)| found);
+    let error = match found {
+        Some("EOF") => PgError::syntax("syntax error at end of input"),
+        Some(found) => PgError::syntax(format!("syntax error at or near \"{found}\"")),
+        None => PgError::syntax(text.trim_start_matches("sql parser error: ").to_string()),
+    };
+    let end = sql.chars().count() + 1;
+    match position.or_else(|| (found == Some("EOF")).then_some(end)) {
+        Some(position) => error.with_position(position),
+        None => error,
+    }
+}
+
+/// Character position, from 1, of a line and column, both from 1.
+fn position_of(sql: &str, line: usize, column: usize) -> Option<usize> {
+    if line == 0 || column == 0 {
+        return None;
+    }
+    let before: usize = sql.split('\n').take(line - 1).map(|line| line.chars().count() + 1).sum();
+    Some(before + column)
+}
+
+/// Character position, from 1, of the first word `name` in the query, for error messages.
+pub fn position_of_name(sql: &str, name: &str) -> Option<usize> {
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().ok()?;
+    let is_name = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.value.eq_ignore_ascii_case(name),
+        Token::Word(word) => word.value == name,
+        _ => false,
+    };
+    let start = tokens.iter().find(|token| is_name(token))?.span.start;
+    position_of(sql, usize::try_from(start.line).ok()?, usize::try_from(start.column).ok()?)
+}
+
+/// Parses an expression that the catalog keeps as text (a default, a closing rule).
+pub fn parse_expression(text: &str) -> Result<sqlparser::ast::Expr> {
+    let dialect = PostgreSqlDialect {};
+    let mut parser = Parser::new(&dialect).with_recursion_limit(NESTING_MAX).try_with_sql(text)?;
+    let expr = parser.parse_expr()?;
+    let next = parser.peek_token();
+    if next.token != Token::EOF {
+        return Err(PgError::syntax(format!("syntax error at or near \"{next}\"")));
+    }
+    Ok(expr)
+}
+
+/// Parses a query that the catalog keeps as text (a view), or that Nyala itself wrote.
+pub fn parse_query(text: &str) -> Result<Box<sqlparser::ast::Query>> {
+    let dialect = PostgreSqlDialect {};
+    let mut parser = Parser::new(&dialect).with_recursion_limit(NESTING_MAX).try_with_sql(text)?;
+    Ok(parser.parse_query()?)
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_split() {
+        assert_eq!(parse(" ; ;").unwrap().len(), 0);
+        assert_eq!(parse("select 1; select 2;").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn external_tables_parse() {
+        let sql = "CREATE EXTERNAL TABLE IF NOT EXISTS s.t STORED AS delta LOCATION '/x'";
+        match parse(sql).unwrap().as_slice() {
+            [Tree::CreateExternalTable(table)] => {
+                assert_eq!(table.format, ExternalFormat::Delta);
+                assert_eq!(table.location, "/x");
+                assert!(table.if_not_exists);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn errors_are_worded_and_placed_as_in_postgresql() {
+        let error = parse("select 1;\nselec 2").unwrap_err();
+        assert_eq!(error.code, sqlstate::SYNTAX_ERROR);
+        assert_eq!(error.message, "syntax error at or near \"selec\"");
+        assert_eq!(error.position, Some(11));
+        let error = parse("select (").unwrap_err();
+        assert_eq!(error.message, "syntax error at end of input");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let sql = format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+        assert_eq!(parse(&sql).unwrap_err().code, "54001");
+    }
+}

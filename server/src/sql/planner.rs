@@ -1,0 +1,390 @@
+//! From a syntax tree to a plan: what names mean for one statement.
+//!
+//! A [`Planner`] holds what the statement sees: the transaction's view, the system relations, the
+//! search path and the settings. Names resolve here and nowhere else, in PostgreSQL's order: the
+//! schema given, or `pg_catalog` and then the search path.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion::catalog::{MemTable, TableFunctionArgs};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference};
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
+    WindowUDF, col,
+};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use nyala_catalog::definitions::{Oid, Relation, Table, ViewDef};
+use nyala_catalog::external_table::open_external;
+use nyala_catalog::{CatalogError, Part, ReadView, TableScan};
+use sqlparser::ast::{ObjectName, Query, Statement, Visit, visit_relations};
+
+use crate::error::{PgError, Result};
+use crate::pg_catalog::{self, INFORMATION_SCHEMA, NYALA, PG_CATALOG, SystemView};
+use crate::pgwire::decode::InputSettings;
+use crate::pgwire::encode::FormatSettings;
+use crate::sql::names::{self, RelationName};
+use crate::sql::types::PostgresTypes;
+use crate::sql::{casts, normalize, parse};
+
+/// First character of names that only Nyala itself puts into a tree; no client can type a name that
+/// is looked up this way, for the tokenizer never gives it out unquoted and the parser's names are
+/// checked for it.
+const INTERNAL: char = '\u{1}';
+
+/// Makes the [`SystemView`] when the first system relation or function is used.
+pub type SystemSource = Box<dyn Fn() -> Result<SystemView> + Send + Sync>;
+
+/// Plans the queries of one statement.
+pub struct Planner {
+    /// What the statement sees.
+    pub view: ReadView,
+    /// Functions, rules and configuration.
+    pub state: SessionState,
+    /// Name of the current database.
+    pub database: String,
+    /// Schemas searched after `pg_catalog`.
+    pub search_path: Vec<String>,
+    /// How text is read.
+    pub input: InputSettings,
+    /// How values are printed.
+    pub format: FormatSettings,
+    system_source: SystemSource,
+    system: OnceLock<Arc<SystemView>>,
+    externals: HashMap<Oid, Arc<dyn TableProvider>>,
+    transient: HashMap<String, Arc<dyn TableProvider>>,
+}
+
+impl Planner {
+    /// A planner for a statement that sees `view`.
+    pub fn new(
+        view: ReadView,
+        state: SessionState,
+        search_path: Vec<String>,
+        input: InputSettings,
+        format: FormatSettings,
+        system_source: SystemSource,
+    ) -> Self {
+        Self {
+            database: view.definitions.database.name.clone(),
+            view,
+            state,
+            search_path,
+            input,
+            format,
+            system_source,
+            system: OnceLock::new(),
+            externals: HashMap::new(),
+            transient: HashMap::new(),
+        }
+    }
+
+    /// Name under which [`Planner::add_transient`] tables are found.
+    pub fn transient_name(name: &str) -> String {
+        format!("{INTERNAL}{name}")
+    }
+
+    /// Adds rows that only this statement knows.
+    pub fn add_transient(&mut self, name: &str, rows: Vec<RecordBatch>, schema: SchemaRef) -> Result<()> {
+        let table = MemTable::try_new(schema, vec![rows])?;
+        self.transient.insert(Self::transient_name(name), Arc::new(table));
+        Ok(())
+    }
+
+    /// Adds all rows of a table, with the hidden row number where it has no key.
+    pub fn add_addressed(&mut self, name: &str, table: &Arc<Table>) -> Result<()> {
+        let scan = TableScan::with_addresses(self.view.clone(), Arc::clone(table))?;
+        self.transient.insert(Self::transient_name(name), Arc::new(scan));
+        Ok(())
+    }
+
+    /// Opens the external tables that a tree names, itself or through views.
+    pub async fn open_externals(&mut self, node: &impl Visit) -> Result<()> {
+        let mut names: Vec<ObjectName> = Vec::new();
+        let _: ControlFlow<()> = visit_relations(node, |name| {
+            names.push(name.clone());
+            ControlFlow::Continue(())
+        });
+        let mut oids = Vec::new();
+        for name in names {
+            // A name that is no relation may be a CTE's; planning will tell.
+            let Ok(name) = names::relation_name(&name, &self.database) else { continue };
+            if let Ok(Some(relation)) = names::find(&self.view.definitions, &self.search_path, &name)
+            {
+                oids.push(relation.oid());
+            }
+        }
+        while let Some(oid) = oids.pop() {
+            match self.view.definitions.relation_by_oid(oid).cloned() {
+                Some(Relation::View(view)) => oids.extend(&view.depends_on),
+                Some(Relation::External(def)) if !self.externals.contains_key(&oid) => {
+                    let external = open_external(&self.state, def.format, &def.location)
+                        .await
+                        .map_err(CatalogError::from)?;
+                    let provider = external.provider().await.map_err(CatalogError::from)?;
+                    self.externals.insert(oid, provider);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// OIDs of the users' relations that a tree names.
+    pub fn relations_of(&self, node: &impl Visit) -> Vec<Oid> {
+        let mut oids = Vec::new();
+        let _: ControlFlow<()> = visit_relations(node, |name| {
+            if let Ok(name) = names::relation_name(name, &self.database)
+                && let Ok(Some((relation, _))) = self.find_relation(&name)
+                && !oids.contains(&relation.oid())
+            {
+                oids.push(relation.oid());
+            }
+            ControlFlow::Continue(())
+        });
+        oids
+    }
+
+    /// A query's plan, analysed and not yet optimised. `parameters` are the types of `$1`, … as far
+    /// as they are known.
+    pub fn plan(&self, query: &Query, parameters: Vec<Option<FieldRef>>) -> Result<LogicalPlan> {
+        let plan = self.analysed(query, parameters)?;
+        let plan = self.state.analyzer().execute_and_check(plan, self.options(), |_, _| {})?;
+        casts::rewrite_casts(plan, self.input, self.format)
+    }
+
+    /// A query's plan before type coercion: parameters have the types that their use gives them.
+    pub fn analysed(
+        &self,
+        query: &Query,
+        parameters: Vec<Option<FieldRef>>,
+    ) -> Result<LogicalPlan> {
+        let mut query = query.clone();
+        normalize::normalize(&mut query)?;
+        let mut context = PlannerContext::new().with_prepare_param_data_types(parameters);
+        let statement = Statement::Query(Box::new(query));
+        let plan = SqlToRel::new_with_options(self, Self::parser_options())
+            .sql_statement_to_plan_with_context(statement, &mut context)?;
+        let plan = casts::resolve_unknown_literals(plan, &self.input)?;
+        normalize::bound_scalar_subqueries(plan)
+    }
+
+    /// A boolean or other expression over the columns of one schema.
+    pub fn expression(&self, text: &str, schema: &DFSchema) -> Result<Expr> {
+        let mut expr = parse::parse_expression(text)?;
+        normalize::normalize(&mut expr)?;
+        let planner = SqlToRel::new_with_options(self, Self::parser_options());
+        Ok(planner.sql_to_expr(expr, schema, &mut PlannerContext::new())?)
+    }
+
+    /// The physical plan of a logical one.
+    pub async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self.state.create_physical_plan(plan).await?)
+    }
+
+    fn parser_options() -> ParserOptions {
+        ParserOptions::new().with_parse_float_as_decimal(true)
+    }
+
+    fn system(&self) -> Result<&Arc<SystemView>> {
+        if let Some(system) = self.system.get() {
+            return Ok(system);
+        }
+        let system = Arc::new((self.system_source)()?);
+        Ok(self.system.get_or_init(|| system))
+    }
+
+    /// A user's relation, or the part of one (`contracts$open`).
+    pub fn find_relation(&self, name: &RelationName) -> Result<Option<(&Relation, Part)>> {
+        let definitions = &self.view.definitions;
+        if let Some(relation) = names::find(definitions, &self.search_path, name)? {
+            return Ok(Some((relation, Part::All)));
+        }
+        let (base, part) = Part::split(&name.name);
+        if part == Part::All {
+            return Ok(None);
+        }
+        let base = RelationName { schema: name.schema.clone(), name: base.to_string() };
+        match names::find(definitions, &self.search_path, &base)? {
+            Some(relation @ Relation::Table(table)) if table.is_hybrid() => {
+                Ok(Some((relation, part)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn system_relation(&self, schema: &str, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if pg_catalog::relation_schema(schema, name).is_none() {
+            return Ok(None);
+        }
+        let Some(rows) = pg_catalog::relation(self.system()?, schema, name) else {
+            return Ok(None);
+        };
+        let rows = rows?;
+        Ok(Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)))
+    }
+
+    fn resolve(&self, name: &RelationName) -> Result<Arc<dyn TableProvider>> {
+        if name.schema.is_none()
+            && let Some(transient) = self.transient.get(&name.name)
+        {
+            return Ok(Arc::clone(transient));
+        }
+        let system = match name.schema.as_deref() {
+            None => self.system_relation(PG_CATALOG, &name.name)?,
+            Some(schema @ (PG_CATALOG | INFORMATION_SCHEMA | NYALA)) => {
+                self.system_relation(schema, &name.name)?
+            }
+            Some(_) => None,
+        };
+        if let Some(system) = system {
+            return Ok(system);
+        }
+        match self.find_relation(name)? {
+            Some((Relation::Table(table), part)) => {
+                Ok(Arc::new(TableScan::new(self.view.clone(), Arc::clone(table), part)))
+            }
+            Some((Relation::View(view), _)) => self.view_provider(view),
+            Some((Relation::External(def), _)) => match self.externals.get(&def.oid) {
+                Some(provider) => Ok(Arc::clone(provider)),
+                None => Err(PgError::internal(format!("\"{}\" is not open", def.name))),
+            },
+            None => Err(names::undefined_relation(name)),
+        }
+    }
+
+    fn view_provider(&self, view: &ViewDef) -> Result<Arc<dyn TableProvider>> {
+        let query = parse::parse_query(&view.query)?;
+        let plan = self.analysed(&query, Vec::new())?;
+        let outputs: Vec<Expr> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .zip(&view.columns)
+            .map(|(output, column)| col(output).alias(&column.name))
+            .collect();
+        let plan = LogicalPlanBuilder::from(plan).project(outputs)?.build()?;
+        Ok(Arc::new(ViewTable::new(plan, Some(view.query.clone()))))
+    }
+}
+
+/// A function's name without `pg_catalog.` or `nyala.`.
+fn bare_function(name: &str) -> &str {
+    name.strip_prefix("pg_catalog.").or_else(|| name.strip_prefix("nyala.")).unwrap_or(name)
+}
+
+impl ContextProvider for Planner {
+    fn get_table_source(&self, name: TableReference) -> DataFusionResult<Arc<dyn TableSource>> {
+        let name = RelationName {
+            schema: name.schema().map(str::to_string),
+            name: name.table().to_string(),
+        };
+        Ok(provider_as_source(self.resolve(&name)?))
+    }
+
+    fn get_table_function_source(
+        &self,
+        name: &str,
+        args: Vec<Expr>,
+    ) -> DataFusionResult<Arc<dyn TableSource>> {
+        let Some(function) = self.state.table_functions().get(bare_function(name)) else {
+            return Err(PgError::new(
+                crate::error::sqlstate::UNDEFINED_FUNCTION,
+                format!("function {name} does not exist"),
+            )
+            .into());
+        };
+        let context = SimplifyContext::builder()
+            .with_config_options(Arc::clone(self.state.config_options()))
+            .with_query_execution_start_time(
+                self.state.execution_props().query_execution_start_time,
+            )
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let schema = DFSchema::empty();
+        let args = args
+            .into_iter()
+            .map(|arg| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg)))
+            .collect::<DataFusionResult<Vec<_>>>()?;
+        let args = TableFunctionArgs::new(&args, &self.state);
+        Ok(provider_as_source(function.create_table_provider_with_args(args)?))
+    }
+
+    fn create_cte_work_table(
+        &self,
+        name: &str,
+        schema: SchemaRef,
+    ) -> DataFusionResult<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        self.state.expr_planners()
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        self.state.relation_planners()
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(PostgresTypes))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        let name = bare_function(name);
+        if pg_catalog::function_names().any(|known| known == name)
+            && let Ok(system) = self.system()
+        {
+            return pg_catalog::function(system, name);
+        }
+        self.state.scalar_functions().get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.state.higher_order_functions().get(bare_function(name)).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.state.aggregate_functions().get(bare_function(name)).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.state.window_functions().get(bare_function(name)).cloned()
+    }
+
+    fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        self.state.config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        let system = pg_catalog::function_names().map(str::to_string);
+        self.state.scalar_functions().keys().cloned().chain(system).collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.state.higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.state.aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.state.window_functions().keys().cloned().collect()
+    }
+}

@@ -1,0 +1,98 @@
+//! Running a query, and EXPLAIN.
+
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, StringViewArray};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{displayable, execute_stream};
+use futures::{StreamExt, TryStreamExt};
+use nyala_catalog::types::SqlType;
+use sqlparser::ast::Query;
+
+use crate::error::Result;
+use crate::sql::planner::Planner;
+
+/// Runs a query; the rows come as they are asked for.
+pub async fn run(planner: &mut Planner, query: &Query) -> Result<SendableRecordBatchStream> {
+    planner.open_externals(query).await?;
+    let plan = planner.plan(query, Vec::new())?;
+    run_plan(planner, &plan).await
+}
+
+/// Runs a logical plan. The stream has the plan's schema, with the metadata that tells SQL types.
+pub async fn run_plan(planner: &Planner, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+    let schema = output_schema(plan);
+    let physical = planner.physical(plan).await?;
+    let rows = execute_stream(physical, planner.state.task_ctx())?;
+    // Optimisers rename and forget metadata; what the client was told stays.
+    let told = Arc::clone(&schema);
+    let rows = rows.map(move |batch| {
+        let batch = batch?;
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(told.fields())
+            .map(|(column, field)| match column.data_type() == field.data_type() {
+                true => Ok(Arc::clone(column)),
+                false => arrow::compute::cast(column, field.data_type()),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&told), columns, &options)?)
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+}
+
+/// The columns that clients are told of.
+pub fn output_schema(plan: &LogicalPlan) -> SchemaRef {
+    let fields: Vec<_> = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
+        .collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// All rows of a query, with its schema.
+pub async fn collect(planner: &mut Planner, query: &Query) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+    let stream = run(planner, query).await?;
+    let schema = stream.schema();
+    Ok((schema, stream.try_collect().await?))
+}
+
+/// Columns of EXPLAIN.
+pub fn explain_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![SqlType::Text.field("QUERY PLAN", false)]))
+}
+
+/// The plan of a query as text; with `analyze` it is run first, and the text says what it took.
+pub async fn explain(planner: &mut Planner, query: &Query, analyze: bool) -> Result<RecordBatch> {
+    planner.open_externals(query).await?;
+    let plan = planner.plan(query, Vec::new())?;
+    let physical = planner.physical(&plan).await?;
+    let text = if analyze {
+        let mut rows = execute_stream(Arc::clone(&physical), planner.state.task_ctx())?;
+        while rows.try_next().await?.is_some() {}
+        DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(true).to_string()
+    } else {
+        displayable(physical.as_ref()).indent(true).to_string()
+    };
+    let lines: StringViewArray = text.lines().map(Some).collect();
+    Ok(RecordBatch::try_new(explain_schema(), vec![Arc::new(lines)])?)
+}
+
+/// One batch as a stream.
+pub fn stream_of(batch: RecordBatch) -> SendableRecordBatchStream {
+    stream_of_all(batch.schema(), vec![batch])
+}
+
+/// Batches as a stream.
+pub fn stream_of_all(schema: SchemaRef, batches: Vec<RecordBatch>) -> SendableRecordBatchStream {
+    let batches = futures::stream::iter(batches.into_iter().map(Ok));
+    Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+}

@@ -1,0 +1,17 @@
+//! What the scripts cannot reach: the closed table's own files, reads while rows move, concurrent
+//! housekeeping, and the keys of both sides under concurrent writers.
+
+mod external;
+mod moving;
+mod uniqueness;
+
+use libtest_mimic::Trial;
+
+/// Every test of the split between open and closed rows.
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    trials.extend(external::trials());
+    trials.extend(moving::trials());
+    trials.extend(uniqueness::trials());
+    trials
+}

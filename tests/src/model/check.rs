@@ -1,0 +1,149 @@
+//! Compares the server's table with the flat one: whole content, parts, filters, aggregates.
+
+use libtest_mimic::Failed;
+use rand::rngs::StdRng;
+
+use super::flat::{Flat, Key, Row};
+use super::history::Kind;
+use super::step::{predicate, predicate_sql};
+use crate::harness::wire::{Format, Wire};
+
+const COLUMNS: &str = "k1, k2, v, note, closed_on";
+
+/// Fails with the first difference.
+pub fn check(wire: &mut Wire, kind: Kind, flat: &Flat, random: &mut StdRng) -> Result<(), Failed> {
+    let expected: Vec<Vec<String>> = flat.rows.iter().map(texts).collect();
+    same(
+        "content",
+        &wire.texts(&format!("SELECT {COLUMNS} FROM m ORDER BY k1, k2"))?,
+        &expected,
+    )?;
+    let count = vec![vec![expected.len().to_string()]];
+    same("count", &wire.texts("SELECT count(*) FROM m")?, &count)?;
+
+    let wanted = predicate(random, flat);
+    let filter = predicate_sql(&wanted);
+    let keys = flat.matching(&wanted);
+    let filtered: Vec<Vec<String>> = keys
+        .iter()
+        .filter_map(|key| flat.rows.get_key_value(key))
+        .map(texts)
+        .collect();
+    let sql = format!("SELECT {COLUMNS} FROM m WHERE {filter} ORDER BY k1, k2");
+    same(&sql, &wire.texts(&sql)?, &filtered)?;
+    let sum: i64 = keys
+        .iter()
+        .filter_map(|key| flat.rows.get(key))
+        .map(|row| row.v)
+        .sum();
+    let sql = format!("SELECT count(*), coalesce(sum(v), 0) FROM m WHERE {filter}");
+    same(
+        &sql,
+        &wire.texts(&sql)?,
+        &vec![vec![keys.len().to_string(), sum.to_string()]],
+    )?;
+
+    let limited = wire.query("SELECT k1 FROM m LIMIT 3")?.rows.len();
+    same("LIMIT 3", &limited, &expected.len().min(3))?;
+    if let Some((key, row)) = flat.rows.iter().next_back() {
+        let first = key.0.to_string();
+        let parameters = [Some(first.as_str()), Some(key.1.as_str())];
+        let sql = format!("SELECT {COLUMNS} FROM m WHERE k1 = $1 AND k2 = $2");
+        let found = wire.extended(&sql, &parameters, Format::Text)?.texts();
+        same("point lookup", &found, &vec![texts((key, row))])?;
+    }
+    if kind == Kind::Hybrid {
+        parts(wire, flat)?;
+    }
+    Ok(())
+}
+
+/// Each key lies in exactly one part, and the parts together are the table.
+fn parts(wire: &mut Wire, flat: &Flat) -> Result<(), Failed> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM m$open UNION ALL \
+         SELECT {COLUMNS} FROM m$closed) parts ORDER BY k1, k2"
+    );
+    let expected: Vec<Vec<String>> = flat.rows.iter().map(texts).collect();
+    same(
+        "m$open and m$closed together",
+        &wire.texts(&sql)?,
+        &expected,
+    )
+}
+
+/// After housekeeping no row is left on the wrong side.
+pub fn settled(wire: &mut Wire, flat: &Flat) -> Result<(), Failed> {
+    let closed = flat
+        .rows
+        .values()
+        .filter(|row| row.closed_on.is_some())
+        .count() as i64;
+    let open = flat.rows.len() as i64 - closed;
+    let found = wire.number("SELECT count(*) FROM m$open WHERE closed_on IS NULL")?;
+    same("open rows in m$open after housekeeping", &found, &open)?;
+    let found = wire.number("SELECT count(*) FROM m$closed WHERE closed_on IS NOT NULL")?;
+    same(
+        "closed rows in m$closed after housekeeping",
+        &found,
+        &closed,
+    )
+}
+
+fn texts((key, row): (&Key, &Row)) -> Vec<String> {
+    let null = || "NULL".to_string();
+    vec![
+        key.0.to_string(),
+        key.1.clone(),
+        row.v.to_string(),
+        row.note.clone().unwrap_or_else(null),
+        row.closed_on
+            .map_or_else(null, |day| format!("2024-02-{day:02}")),
+    ]
+}
+
+fn same<T: PartialEq + std::fmt::Debug + Differ>(
+    what: &str,
+    got: &T,
+    expected: &T,
+) -> Result<(), Failed> {
+    if got == expected {
+        Ok(())
+    } else {
+        Err(format!("{what}: {}", got.differ(expected)).into())
+    }
+}
+
+/// A short account of a difference.
+trait Differ {
+    fn differ(&self, expected: &Self) -> String;
+}
+
+impl Differ for usize {
+    fn differ(&self, expected: &Self) -> String {
+        format!("expected {expected}, got {self}")
+    }
+}
+
+impl Differ for i64 {
+    fn differ(&self, expected: &Self) -> String {
+        format!("expected {expected}, got {self}")
+    }
+}
+
+impl Differ for Vec<Vec<String>> {
+    fn differ(&self, expected: &Self) -> String {
+        let missing: Vec<_> = expected
+            .iter()
+            .filter(|row| !self.contains(row))
+            .take(5)
+            .collect();
+        let extra: Vec<_> = self
+            .iter()
+            .filter(|row| !expected.contains(row))
+            .take(5)
+            .collect();
+        let (got, wanted) = (self.len(), expected.len());
+        format!("expected {wanted} rows, got {got}; missing {missing:?}, unexpected {extra:?}")
+    }
+}

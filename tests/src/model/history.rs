@@ -1,0 +1,237 @@
+//! One history: a server, a table, and a random sequence of what can happen to it.
+
+use std::fmt;
+
+use libtest_mimic::Failed;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::check;
+use super::flat::Flat;
+use super::step::Dml;
+use crate::harness::server::{DATABASE, Server};
+use crate::harness::wire::{Wire, WireError};
+
+/// The table under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Open,
+    Hybrid,
+}
+
+impl Kind {
+    fn definition(self) -> String {
+        let options = match self {
+            Self::Open => "",
+            Self::Hybrid => " WITH (closed_when = 'closed_on IS NOT NULL')",
+        };
+        format!(
+            "CREATE TABLE m (k1 integer, k2 text, v bigint NOT NULL, note text, closed_on date, \
+             PRIMARY KEY (k1, k2)){options}"
+        )
+    }
+}
+
+/// How often what happened.
+#[derive(Debug, Default)]
+pub struct Done {
+    statements: u64,
+    refused: u64,
+    commits: u64,
+    rollbacks: u64,
+    housekeeping: u64,
+    restarts: u64,
+    kills: u64,
+    rows: usize,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} statements ({} refused as they must), {} commits, {} rollbacks, \
+             {} housekeeping runs, {} restarts, {} kills, {} rows at the end",
+            self.statements,
+            self.refused,
+            self.commits,
+            self.rollbacks,
+            self.housekeeping,
+            self.restarts,
+            self.kills,
+            self.rows
+        )
+    }
+}
+
+/// Something that happens to the table.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Statement,
+    Transaction,
+    Housekeeping,
+    Truncate,
+    Restart,
+    Kill,
+    /// kill -9 with a transaction open: all of it must be gone.
+    KillInTransaction,
+}
+
+impl Event {
+    fn draw(random: &mut StdRng, kind: Kind) -> Self {
+        match random.random_range(0..1000) {
+            0..=549 => Self::Statement,
+            550..=749 => Self::Transaction,
+            750..=929 if kind == Kind::Hybrid => Self::Housekeeping,
+            750..=929 => Self::Statement,
+            930..=934 => Self::Truncate,
+            935..=959 => Self::Restart,
+            960..=984 => Self::Kill,
+            _ => Self::KillInTransaction,
+        }
+    }
+}
+
+struct History<'a> {
+    server: &'a mut Server,
+    wire: Wire,
+    kind: Kind,
+    random: StdRng,
+    flat: Flat,
+    done: Done,
+    /// What was done, newest last, for the failure message.
+    log: Vec<String>,
+}
+
+/// Statements shown with a failure.
+const LOG_SHOWN: usize = 25;
+
+/// Runs a history of `steps` events; a failure names the seed and the last statements.
+pub fn run(kind: Kind, seed: u64, steps: u64) -> Result<Done, Failed> {
+    Server::fresh()?.scope(|server| {
+        let mut wire = server.connect()?;
+        wire.simple(&kind.definition())?;
+        let random = StdRng::seed_from_u64(seed);
+        let (flat, done, log) = (Flat::default(), Done::default(), Vec::new());
+        let mut history = History { server, wire, kind, random, flat, done, log };
+        for step in 0..steps {
+            let event = Event::draw(&mut history.random, kind);
+            let outcome = history.happen(event).and_then(|()| history.check());
+            if let Err(failure) = outcome {
+                let shown = history.log.len().saturating_sub(LOG_SHOWN);
+                return Err(format!(
+                    "{kind:?} table, seed {seed}, step {step} ({event:?}): {}\nlast statements:\n{}",
+                    failure.message().unwrap_or_default(),
+                    history.log[shown..].join("\n")
+                )
+                .into());
+            }
+        }
+        history.done.rows = history.flat.rows.len();
+        Ok(history.done)
+    })
+}
+
+impl History<'_> {
+    fn happen(&mut self, event: Event) -> Result<(), Failed> {
+        match event {
+            Event::Statement => self.statement().map(|_| ()),
+            Event::Transaction => self.transaction(),
+            Event::Housekeeping => {
+                self.run("CALL nyala.housekeeping('m')")?;
+                self.done.housekeeping += 1;
+                check::settled(&mut self.wire, &self.flat)
+            }
+            Event::Truncate => {
+                self.run("TRUNCATE m")?;
+                self.flat.rows.clear();
+                Ok(())
+            }
+            Event::Restart => {
+                self.log.push("-- restart".into());
+                self.server.restart()?;
+                self.done.restarts += 1;
+                self.reconnect()
+            }
+            Event::Kill => self.kill(),
+            Event::KillInTransaction => {
+                let before = self.flat.clone();
+                self.run("BEGIN")?;
+                self.statement()?;
+                self.flat = before;
+                self.kill()
+            }
+        }
+    }
+
+    fn kill(&mut self) -> Result<(), Failed> {
+        self.log.push("-- kill -9".into());
+        self.server.crash()?;
+        self.done.kills += 1;
+        self.reconnect()
+    }
+
+    fn reconnect(&mut self) -> Result<(), Failed> {
+        self.wire = Wire::connect(&self.server.login(DATABASE))?;
+        Ok(())
+    }
+
+    fn run(&mut self, sql: &str) -> Result<u64, WireError> {
+        self.log.push(format!("{sql};"));
+        Ok(self.wire.query(sql)?.count())
+    }
+
+    /// One random statement; whether it succeeded, as it or its refusal must.
+    fn statement(&mut self) -> Result<bool, Failed> {
+        let dml = Dml::draw(&mut self.random, &self.flat);
+        let expected = dml.apply(&mut self.flat);
+        let got = self.run(&dml.sql());
+        self.done.statements += 1;
+        match (expected, got) {
+            (Ok(expected), Ok(got)) if expected == got => Ok(true),
+            (Err(refusal), Err(error)) if error.code() == Some(refusal.0) => {
+                self.done.refused += 1;
+                Ok(false)
+            }
+            (expected, got) => Err(format!("expected {expected:?}, got {got:?}").into()),
+        }
+    }
+
+    fn transaction(&mut self) -> Result<(), Failed> {
+        let before = self.flat.clone();
+        self.run("BEGIN")?;
+        let mut savepoint = None;
+        for _ in 0..self.random.random_range(1..6) {
+            if savepoint.is_none() && self.random.random_bool(0.3) {
+                self.run("SAVEPOINT s")?;
+                savepoint = Some(self.flat.clone());
+            }
+            if !self.statement()? {
+                let Some(state) = savepoint.clone() else {
+                    self.run("ROLLBACK")?;
+                    self.done.rollbacks += 1;
+                    self.flat = before;
+                    return Ok(());
+                };
+                self.run("ROLLBACK TO SAVEPOINT s")?;
+                self.flat = state;
+            }
+            if self.random.random_bool(0.3) {
+                // A transaction reads its own writes.
+                self.check()?;
+            }
+        }
+        if self.random.random_bool(0.7) {
+            self.run("COMMIT")?;
+            self.done.commits += 1;
+        } else {
+            self.run("ROLLBACK")?;
+            self.done.rollbacks += 1;
+            self.flat = before;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), Failed> {
+        check::check(&mut self.wire, self.kind, &self.flat, &mut self.random)
+    }
+}
