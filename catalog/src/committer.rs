@@ -48,7 +48,10 @@ pub struct Counters {
 
 impl Counters {
     pub(crate) fn new(next_oid: Oid, next_storage: StorageId) -> Self {
-        Self { next_oid: AtomicU32::new(next_oid), next_storage: AtomicU64::new(next_storage) }
+        Self {
+            next_oid: AtomicU32::new(next_oid),
+            next_storage: AtomicU64::new(next_storage),
+        }
     }
 
     /// A new object identifier.
@@ -78,7 +81,13 @@ impl ActiveTransactions {
         let mut csns = self.csns.lock();
         let (csn, snapshot) = take_snapshot()?;
         *csns.entry(csn).or_default() += 1;
-        Ok((ActiveGuard { active: Arc::clone(self), csn }, snapshot))
+        Ok((
+            ActiveGuard {
+                active: Arc::clone(self),
+                csn,
+            },
+            snapshot,
+        ))
     }
 
     /// The oldest registered snapshot, or `latest` if there is none.
@@ -174,7 +183,10 @@ impl Committer {
         let thread = std::thread::Builder::new()
             .name("committer".to_string())
             .spawn(move || state.run(receiver))?;
-        Ok(Self { requests: Some(sender), thread: Some(thread) })
+        Ok(Self {
+            requests: Some(sender),
+            thread: Some(thread),
+        })
     }
 
     /// Commits; returns the csn once the writes are on disk.
@@ -182,7 +194,10 @@ impl Committer {
         let stopped = || CatalogError::internal("the committer has stopped");
         let (reply, answer) = oneshot::channel();
         let requests = self.requests.as_ref().ok_or_else(stopped)?;
-        requests.send(Waiting { request, reply }).await.map_err(|_| stopped())?;
+        requests
+            .send(Waiting { request, reply })
+            .await
+            .map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
@@ -330,7 +345,11 @@ impl CommitLog {
             Some(Move::Abandon(storage)) => {
                 self.moving.remove(&storage);
             }
-            Some(Move::Finish { storage, moved, unshadowed }) => {
+            Some(Move::Finish {
+                storage,
+                moved,
+                unshadowed,
+            }) => {
                 let touched = self.moving.remove(&storage).unwrap_or_default();
                 self.last_move.insert(storage, csn);
                 if let Some((rows, shadow)) = move_spaces {
@@ -354,17 +373,32 @@ impl CommitLog {
     /// snapshot. Returns the hashes of what it writes.
     fn check(&self, request: &CommitRequest) -> Result<Vec<u64>> {
         let newer = |hash: &u64| {
-            self.written.get(hash).is_some_and(|committed| *committed > request.snapshot_csn)
+            self.written
+                .get(hash)
+                .is_some_and(|committed| *committed > request.snapshot_csn)
         };
-        if request.unchanged.iter().any(|key| newer(&self.hash(None, key.as_bytes()))) {
+        if request
+            .unchanged
+            .iter()
+            .any(|key| newer(&self.hash(None, key.as_bytes())))
+        {
             return Err(CatalogError::serialization_failure());
         }
-        let rows: usize = request.tables.iter().map(|(_, writes)| writes.rows.len()).sum();
+        let rows: usize = request
+            .tables
+            .iter()
+            .map(|(_, writes)| writes.rows.len())
+            .sum();
         let mut hashes = Vec::with_capacity(rows + request.meta.len());
         for (storage, writes) in &request.tables {
             hashes.extend(writes.rows.keys().map(|key| self.hash(Some(*storage), key)));
         }
-        hashes.extend(request.meta.iter().map(|(key, _)| self.hash(None, key.as_bytes())));
+        hashes.extend(
+            request
+                .meta
+                .iter()
+                .map(|(key, _)| self.hash(None, key.as_bytes())),
+        );
         if hashes.iter().any(newer) {
             return Err(CatalogError::serialization_failure());
         }

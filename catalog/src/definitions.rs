@@ -278,7 +278,10 @@ impl Table {
 
     /// Positions of the key columns, in key order; empty without a primary key.
     pub fn key_columns(&self) -> &[usize] {
-        self.def.primary_key.as_ref().map_or(&[], |key| key.columns.as_slice())
+        self.def
+            .primary_key
+            .as_ref()
+            .map_or(&[], |key| key.columns.as_slice())
     }
 
     /// Whether the table has a closed part.
@@ -398,7 +401,9 @@ impl Definitions {
 
     /// A schema by name.
     pub fn schema(&self, name: &str) -> Option<&SchemaDef> {
-        self.schema_names.get(name).and_then(|oid| self.schemas.get(oid))
+        self.schema_names
+            .get(name)
+            .and_then(|oid| self.schemas.get(oid))
     }
 
     /// A schema by OID.
@@ -419,10 +424,12 @@ impl Definitions {
 
     /// The views whose query names `oid`.
     pub fn dependents(&self, oid: Oid) -> impl Iterator<Item = &ViewDef> {
-        self.relations.values().filter_map(move |relation| match relation {
-            Relation::View(view) if view.depends_on.contains(&oid) => Some(view.as_ref()),
-            _ => None,
-        })
+        self.relations
+            .values()
+            .filter_map(move |relation| match relation {
+                Relation::View(view) if view.depends_on.contains(&oid) => Some(view.as_ref()),
+                _ => None,
+            })
     }
 
     pub(crate) fn put_schema(&mut self, schema: SchemaDef) -> Result<()> {
@@ -446,7 +453,11 @@ impl Definitions {
     /// Adds a relation, or replaces the one with the same OID.
     pub(crate) fn put_relation(&mut self, relation: Relation) -> Result<()> {
         let name = (relation.schema(), relation.name().to_string());
-        if self.relation_names.get(&name).is_some_and(|oid| *oid != relation.oid()) {
+        if self
+            .relation_names
+            .get(&name)
+            .is_some_and(|oid| *oid != relation.oid())
+        {
             return Err(CatalogError::new(
                 ErrorKind::DuplicateTable,
                 format!("relation \"{}\" already exists", relation.name()),
@@ -460,7 +471,8 @@ impl Definitions {
 
     pub(crate) fn remove_relation(&mut self, oid: Oid) {
         if let Some(old) = self.relations.remove(&oid) {
-            self.relation_names.remove(&(old.schema(), old.name().to_string()));
+            self.relation_names
+                .remove(&(old.schema(), old.name().to_string()));
         }
     }
 }

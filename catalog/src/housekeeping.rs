@@ -104,7 +104,10 @@ async fn round(
     let lock = catalog.rewriter(storage);
     let _rewriter = lock.lock().await;
     // A run that failed half way has to be finished or undone first.
-    if catalog.snapshot().contains(Space::Meta, meta_key::intent(storage))? {
+    if catalog
+        .snapshot()
+        .contains(Space::Meta, meta_key::intent(storage))?
+    {
         recover_table(catalog, database, &table).await?;
     }
     begin(catalog, database, &table).await?;
@@ -165,8 +168,11 @@ async fn select_and_write(
         None => Vec::new(),
     };
     let keys = std::mem::take(&mut *keys.lock());
-    let unshadowed: Vec<Bytes> =
-        view.shadow_closed(table)?.into_iter().map(Vec::into_boxed_slice).collect();
+    let unshadowed: Vec<Bytes> = view
+        .shadow_closed(table)?
+        .into_iter()
+        .map(Vec::into_boxed_slice)
+        .collect();
     if keys.is_empty() && unshadowed.is_empty() {
         return Ok(None);
     }
@@ -174,12 +180,23 @@ async fn select_and_write(
         None
     } else {
         let positions: Vec<usize> = table.key_columns().to_vec();
-        let addresses = table.codec.decode::<_, Bytes>(&positions, &unshadowed, &[])?;
+        let addresses = table
+            .codec
+            .decode::<_, Bytes>(&positions, &unshadowed, &[])?;
         Some(closed.rewrite_without(&base, &addresses).await?)
     };
     crate::crash_point!("housekeeping::files_written");
     let relation_key = meta_key::relation(database.oid, table.def.oid);
-    Ok(Some(Moved { csn: view.csn, closed, base, adds, rewrite, keys, unshadowed, relation_key }))
+    Ok(Some(Moved {
+        csn: view.csn,
+        closed,
+        base,
+        adds,
+        rewrite,
+        keys,
+        unshadowed,
+        relation_key,
+    }))
 }
 
 /// Steps 4 and 5.
@@ -191,13 +208,25 @@ async fn commit_and_show(
 ) -> Result<()> {
     let storage = table.def.storage;
     report.rows_moved += moved.keys.len() as u64;
-    report.rows_folded += moved.rewrite.as_ref().map_or(0, |rewrite| rewrite.rows_dropped);
+    report.rows_folded += moved
+        .rewrite
+        .as_ref()
+        .map_or(0, |rewrite| rewrite.rows_dropped);
     report.files_written += moved.adds.len() as u64
-        + moved.rewrite.as_ref().map_or(0, |rewrite| rewrite.written.len() as u64);
+        + moved
+            .rewrite
+            .as_ref()
+            .map_or(0, |rewrite| rewrite.written.len() as u64);
     let txn = i64::try_from(moved.csn).map_err(|_| CatalogError::internal("csn overflow"))?;
     let committed = moved
         .closed
-        .commit(&moved.base, &app_id(storage), txn, moved.adds, moved.rewrite)
+        .commit(
+            &moved.base,
+            &app_id(storage),
+            txn,
+            moved.adds,
+            moved.rewrite,
+        )
         .await;
     let version = match committed {
         Ok(version) => version,
@@ -210,8 +239,20 @@ async fn commit_and_show(
         }
     };
     crate::crash_point!("housekeeping::delta_committed");
-    let finish = Move::Finish { storage, moved: moved.keys, unshadowed: moved.unshadowed };
-    show(catalog, storage, version, moved.csn, finish, vec![moved.relation_key]).await?;
+    let finish = Move::Finish {
+        storage,
+        moved: moved.keys,
+        unshadowed: moved.unshadowed,
+    };
+    show(
+        catalog,
+        storage,
+        version,
+        moved.csn,
+        finish,
+        vec![moved.relation_key],
+    )
+    .await?;
     crate::crash_point!("housekeeping::manifest_committed");
     report.closed_version = version;
     Ok(())
@@ -219,11 +260,17 @@ async fn commit_and_show(
 
 /// Step 1.
 async fn begin(catalog: &Catalog, database: &DatabaseDef, table: &Table) -> Result<()> {
-    let intent = Intent { database: database.oid, table: table.def.oid };
+    let intent = Intent {
+        database: database.oid,
+        table: table.def.oid,
+    };
     let storage = table.def.storage;
     let request = CommitRequest {
         snapshot_csn: u64::MAX,
-        meta: vec![(meta_key::intent(storage), Some(serde_json::to_vec(&intent)?))],
+        meta: vec![(
+            meta_key::intent(storage),
+            Some(serde_json::to_vec(&intent)?),
+        )],
         row_move: Some(Move::Begin(storage)),
         ..CommitRequest::default()
     };
@@ -250,13 +297,19 @@ async fn show(
     finish: Move,
     unchanged: Vec<String>,
 ) -> Result<()> {
-    let manifest = Manifest { closed_version, csn };
+    let manifest = Manifest {
+        closed_version,
+        csn,
+    };
     let request = CommitRequest {
         // Definitions may not have changed since S: a table dropped or truncated in the meantime
         // must not get its manifest back. The other keys are this run's alone.
         snapshot_csn: csn,
         meta: vec![
-            (meta_key::manifest(storage), Some(serde_json::to_vec(&manifest)?)),
+            (
+                meta_key::manifest(storage),
+                Some(serde_json::to_vec(&manifest)?),
+            ),
             (meta_key::intent(storage), None),
         ],
         row_move: Some(finish),
@@ -281,7 +334,10 @@ pub(crate) async fn recover(catalog: &Arc<Catalog>) -> Result<()> {
     }
     for (storage, intent) in intents {
         let globals = catalog.globals()?;
-        let database = globals.databases().iter().find(|d| d.oid == intent.database);
+        let database = globals
+            .databases()
+            .iter()
+            .find(|d| d.oid == intent.database);
         let table = match database {
             Some(database) => match current_table(catalog, database, intent.table) {
                 Ok((_, table)) if table.def.storage == storage => Some((database, table)),
@@ -313,7 +369,10 @@ async fn recover_table(
     let closed = catalog.closed_table(table)?;
     let latest = closed.latest().await?;
     if latest.version() <= manifest.closed_version {
-        tracing::info!(table = table.def.name, "housekeeping was cut off and is undone");
+        tracing::info!(
+            table = table.def.name,
+            "housekeeping was cut off and is undone"
+        );
         return abandon(catalog, storage).await;
     }
     let shadow: HashSet<Vec<u8>> = view.shadow_closed(table)?.into_iter().collect();
@@ -321,7 +380,12 @@ async fn recover_table(
     let mut open = open_keys(&view, table)?;
     while let Some(addresses) = open.try_next().await? {
         let in_closed = closed.contains_keys(&latest, &addresses).await?;
-        for (key, is_in) in table.codec.encode_keys(&addresses)?.into_iter().zip(in_closed.iter()) {
+        for (key, is_in) in table
+            .codec
+            .encode_keys(&addresses)?
+            .into_iter()
+            .zip(in_closed.iter())
+        {
             if is_in == Some(true) && !shadow.contains(&*key) {
                 moved.push(key);
             }
@@ -333,9 +397,21 @@ async fn recover_table(
         version = latest.version(),
         "housekeeping was cut off and is finished"
     );
-    let finish = Move::Finish { storage, moved, unshadowed: Vec::new() };
+    let finish = Move::Finish {
+        storage,
+        moved,
+        unshadowed: Vec::new(),
+    };
     let relation_key = meta_key::relation(database.oid, table.def.oid);
-    show(catalog, storage, latest.version(), view.csn, finish, vec![relation_key]).await
+    show(
+        catalog,
+        storage,
+        latest.version(),
+        view.csn,
+        finish,
+        vec![relation_key],
+    )
+    .await
 }
 
 /// The table as it is now, and a view of now.
@@ -389,7 +465,10 @@ fn matching_rows(
     });
     // A full round ends the scan.
     let rows = matching.try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
-    Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&table.schema), rows)))
+    Ok(Box::pin(RecordBatchStreamAdapter::new(
+        Arc::clone(&table.schema),
+        rows,
+    )))
 }
 
 /// The stream again, unless it has no rows.
@@ -405,8 +484,13 @@ async fn non_empty(rows: SendableRecordBatchStream) -> Result<Option<SendableRec
 /// The keys of all open rows.
 fn open_keys(view: &ReadView, table: &Arc<Table>) -> Result<SendableRecordBatchStream> {
     let columns = table.key_columns().to_vec();
-    let scan =
-        OpenScanExec::new(view.clone(), Arc::clone(table), columns, KeyRange::all(), None)?;
+    let scan = OpenScanExec::new(
+        view.clone(),
+        Arc::clone(table),
+        columns,
+        KeyRange::all(),
+        None,
+    )?;
     Ok(scan.execute(0, view.catalog.session().task_ctx())?)
 }
 

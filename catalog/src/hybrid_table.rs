@@ -88,7 +88,12 @@ impl TableScan {
     /// The rows of one part of a table.
     pub fn new(view: ReadView, table: Arc<Table>, part: Part) -> Self {
         let schema = Arc::clone(&table.schema);
-        Self { view, table, part, schema }
+        Self {
+            view,
+            table,
+            part,
+            schema,
+        }
     }
 
     /// All rows of a table with, where it has no primary key, the hidden row number as last column.
@@ -98,7 +103,12 @@ impl TableScan {
             columns.push(columns.len());
         }
         let schema = table.codec.projected_schema(&columns)?;
-        Ok(Self { view, table, part: Part::All, schema })
+        Ok(Self {
+            view,
+            table,
+            part: Part::All,
+            schema,
+        })
     }
 
     async fn scan_closed(
@@ -108,7 +118,9 @@ impl TableScan {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(manifest) = self.view.manifest(&self.table)? else { return Ok(None) };
+        let Some(manifest) = self.view.manifest(&self.table)? else {
+            return Ok(None);
+        };
         let closed = self.view.catalog.closed_table(&self.table)?;
         let version = closed.at_version(manifest.closed_version).await?;
         if version.file_count() == 0 {
@@ -117,7 +129,12 @@ impl TableScan {
         let shadow = self.view.shadow_closed(&self.table)?;
         if shadow.is_empty() {
             let projection = projection.to_vec();
-            return Ok(Some(version.scan(session, Some(&projection), filters, limit)?));
+            return Ok(Some(version.scan(
+                session,
+                Some(&projection),
+                filters,
+                limit,
+            )?));
         }
         // The shadow removes rows, so a limit below it could stop too early.
         let with_key = ShadowFilterExec::input_projection(&self.table, projection);
@@ -125,7 +142,12 @@ impl TableScan {
         let shadow: HashSet<Vec<u8>> = shadow.into_iter().collect();
         let table = Arc::clone(&self.table);
         let shadow = Arc::new(shadow);
-        Ok(Some(Arc::new(ShadowFilterExec::new(plan, table, projection.len(), shadow)?)))
+        Ok(Some(Arc::new(ShadowFilterExec::new(
+            plan,
+            table,
+            projection.len(),
+            shadow,
+        )?)))
     }
 }
 
@@ -152,16 +174,24 @@ impl TableProvider for TableScan {
         };
         let mut sides: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         if self.part != Part::Open
-            && let Some(closed) = self.scan_closed(session, &projection, filters, limit).await?
+            && let Some(closed) = self
+                .scan_closed(session, &projection, filters, limit)
+                .await?
         {
             sides.push(closed);
         }
         if self.part != Part::Closed || sides.is_empty() {
             // A closed part without any file still needs a plan with the right schema.
-            let limit = if self.part == Part::Closed { Some(0) } else { limit };
+            let limit = if self.part == Part::Closed {
+                Some(0)
+            } else {
+                limit
+            };
             let range = key_range(&self.table, filters)?;
             let (view, table) = (self.view.clone(), Arc::clone(&self.table));
-            sides.push(Arc::new(OpenScanExec::new(view, table, projection, range, limit)?));
+            sides.push(Arc::new(OpenScanExec::new(
+                view, table, projection, range, limit,
+            )?));
         }
         match sides.len() {
             1 => Ok(sides.swap_remove(0)),
@@ -190,12 +220,19 @@ pub(crate) fn key_range_filter(addresses: &RecordBatch) -> Result<Vec<Expr>> {
         values.push(ScalarValue::try_from_array(column, at)?);
     }
     if values.len() <= KEY_FILTER_LIST_MAX {
-        return Ok(vec![name.in_list(values.into_iter().map(lit).collect(), false)]);
+        return Ok(vec![
+            name.in_list(values.into_iter().map(lit).collect(), false),
+        ]);
     }
-    let bounds = values.iter().fold(None, |bounds: Option<(&ScalarValue, &ScalarValue)>, v| {
-        let (low, high) = bounds.unwrap_or((v, v));
-        Some((if v < low { v } else { low }, if v > high { v } else { high }))
-    });
+    let bounds = values
+        .iter()
+        .fold(None, |bounds: Option<(&ScalarValue, &ScalarValue)>, v| {
+            let (low, high) = bounds.unwrap_or((v, v));
+            Some((
+                if v < low { v } else { low },
+                if v > high { v } else { high },
+            ))
+        });
     Ok(match bounds {
         Some((low, high)) => vec![
             name.clone().gt_eq(lit(low.clone())),

@@ -56,10 +56,16 @@ pub(crate) fn key_range(table: &Table, filters: &[Expr]) -> Result<KeyRange> {
     let mut prefixes: Vec<Vec<ScalarValue>> = vec![Vec::new()];
     let mut matched = 0;
     for at in key_columns {
-        let Some(field) = table.schema.fields().get(*at) else { break };
-        let Some(column) = bounds.get(field.name().as_str()) else { break };
+        let Some(field) = table.schema.fields().get(*at) else {
+            break;
+        };
+        let Some(column) = bounds.get(field.name().as_str()) else {
+            break;
+        };
         let Some(values) = &column.values else { break };
-        let usable = values.iter().all(|v| !v.is_null() && v.data_type() == *field.data_type());
+        let usable = values
+            .iter()
+            .all(|v| !v.is_null() && v.data_type() == *field.data_type());
         if !usable || prefixes.len() * values.len() > POINT_KEYS_MAX {
             break;
         }
@@ -79,15 +85,22 @@ pub(crate) fn key_range(table: &Table, filters: &[Expr]) -> Result<KeyRange> {
         return encode_points(table, &prefixes);
     }
     // Several prefixes would need several ranges; the filter above the scan sorts them out.
-    let [prefix] = prefixes.as_slice() else { return Ok(KeyRange::all()) };
-    let next = key_columns.get(matched).and_then(|at| table.schema.fields().get(*at));
+    let [prefix] = prefixes.as_slice() else {
+        return Ok(KeyRange::all());
+    };
+    let next = key_columns
+        .get(matched)
+        .and_then(|at| table.schema.fields().get(*at));
     let next = next.and_then(|field| {
         let column = bounds.get(field.name().as_str())?;
         let same = |(value, inclusive): &(ScalarValue, bool)| {
             (!value.is_null() && value.data_type() == *field.data_type())
                 .then(|| (value.clone(), *inclusive))
         };
-        Some((column.lower.as_ref().and_then(same), column.upper.as_ref().and_then(same)))
+        Some((
+            column.lower.as_ref().and_then(same),
+            column.upper.as_ref().and_then(same),
+        ))
     });
     let (lower, upper) = next.unwrap_or_default();
     encode_range(table, prefix, lower, upper)
@@ -95,7 +108,11 @@ pub(crate) fn key_range(table: &Table, filters: &[Expr]) -> Result<KeyRange> {
 
 fn collect<'a>(filter: &'a Expr, bounds: &mut HashMap<&'a str, ColumnBounds>) {
     match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::And,
+            right,
+        }) => {
             collect(left, bounds);
             collect(right, bounds);
         }
@@ -119,7 +136,9 @@ fn collect<'a>(filter: &'a Expr, bounds: &mut HashMap<&'a str, ColumnBounds>) {
             }
         }
         Expr::InList(list) if !list.negated => {
-            let Expr::Column(column) = &*list.expr else { return };
+            let Expr::Column(column) = &*list.expr else {
+                return;
+            };
             let values: Option<Vec<_>> = list
                 .list
                 .iter()
@@ -130,7 +149,11 @@ fn collect<'a>(filter: &'a Expr, bounds: &mut HashMap<&'a str, ColumnBounds>) {
                 .collect();
             if let Some(values) = values {
                 let entry = bounds.entry(&column.name).or_default();
-                if entry.values.as_ref().is_none_or(|known| known.len() > values.len()) {
+                if entry
+                    .values
+                    .as_ref()
+                    .is_none_or(|known| known.len() > values.len())
+                {
                     entry.values = Some(values);
                 }
             }
@@ -264,9 +287,13 @@ mod tests {
 
     #[test]
     fn whole_keys_are_points() {
-        let filters =
-            [col("a").in_list(vec![lit(2i64), lit(1i64)], false), col("b").eq(text("x"))];
-        let KeyRange::Keys(keys) = key_range(&table(), &filters).unwrap() else { panic!() };
+        let filters = [
+            col("a").in_list(vec![lit(2i64), lit(1i64)], false),
+            col("b").eq(text("x")),
+        ];
+        let KeyRange::Keys(keys) = key_range(&table(), &filters).unwrap() else {
+            panic!()
+        };
         assert_eq!(keys.len(), 2);
         assert!(keys.is_sorted());
     }
@@ -274,7 +301,9 @@ mod tests {
     #[test]
     fn a_leading_column_is_a_range() {
         let filters = [col("a").eq(lit(7i64)).and(col("b").gt(text("k")))];
-        let KeyRange::Range(start, end) = key_range(&table(), &filters).unwrap() else { panic!() };
+        let KeyRange::Range(start, end) = key_range(&table(), &filters).unwrap() else {
+            panic!()
+        };
         assert!(matches!(start, Bound::Included(_)));
         assert!(matches!(end, Bound::Excluded(_)));
     }
@@ -282,12 +311,19 @@ mod tests {
     #[test]
     fn empty_ranges_visit_nothing() {
         let filters = [col("a").gt(lit(7i64)), col("a").lt(lit(7i64))];
-        assert_eq!(key_range(&table(), &filters).unwrap(), KeyRange::Keys(Vec::new()));
+        assert_eq!(
+            key_range(&table(), &filters).unwrap(),
+            KeyRange::Keys(Vec::new())
+        );
     }
 
     #[test]
     fn other_filters_visit_everything() {
-        for filter in [col("c").eq(lit(1i32)), col("b").eq(text("x")), col("a").eq(lit(1i32))] {
+        for filter in [
+            col("c").eq(lit(1i32)),
+            col("b").eq(text("x")),
+            col("a").eq(lit(1i32)),
+        ] {
             assert_eq!(key_range(&table(), &[filter]).unwrap(), KeyRange::all());
         }
     }

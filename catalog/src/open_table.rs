@@ -92,8 +92,12 @@ impl DisplayAs for OpenScanExec {
             KeyRange::Range(Bound::Unbounded, Bound::Unbounded) => {}
             KeyRange::Range(..) => write!(f, ", key range")?,
         }
-        let names: Vec<_> =
-            self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let names: Vec<_> = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
         write!(f, ", projection=[{}]", names.join(", "))?;
         match self.limit {
             Some(limit) => write!(f, ", limit={limit}"),
@@ -145,7 +149,10 @@ impl ExecutionPlan for OpenScanExec {
                 true
             })?;
             let stream = futures::stream::iter(batches);
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)));
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(
+                Arc::clone(&self.schema),
+                stream,
+            )));
         }
         let mut builder =
             RecordBatchReceiverStream::builder(Arc::clone(&self.schema), BATCHES_WAITING_MAX);
@@ -222,7 +229,12 @@ impl RowReader {
 
     fn get(&self, key: &[u8]) -> Result<Option<fjall::Slice>> {
         let storage = self.table.def.storage;
-        match self.view.writes.table(storage).and_then(|writes| writes.rows.get(key)) {
+        match self
+            .view
+            .writes
+            .table(storage)
+            .and_then(|writes| writes.rows.get(key))
+        {
             Some(own) => Ok(own.as_ref().map(|value| fjall::Slice::from(&**value))),
             None => self.view.snapshot.get(Space::Rows(storage), key),
         }
@@ -241,8 +253,10 @@ impl RowReader {
         let mut stored = self.view.snapshot.range(Space::Rows(storage), range)?;
         let own = self.view.writes.table(storage);
         let bounds = (borrow(start), borrow(end));
-        let mut own =
-            own.into_iter().flat_map(|writes| writes.rows.range::<[u8], _>(bounds)).peekable();
+        let mut own = own
+            .into_iter()
+            .flat_map(|writes| writes.rows.range::<[u8], _>(bounds))
+            .peekable();
         let mut next = stored.next().map(fjall::Guard::into_inner).transpose()?;
         loop {
             let own_first = match (&next, own.peek()) {
@@ -252,7 +266,9 @@ impl RowReader {
                 (Some((key, _)), Some((own_key, _))) => ***own_key <= **key,
             };
             if own_first {
-                let Some((own_key, own_value)) = own.next() else { continue };
+                let Some((own_key, own_value)) = own.next() else {
+                    continue;
+                };
                 if next.as_ref().is_some_and(|(key, _)| **key == **own_key) {
                     next = stored.next().map(fjall::Guard::into_inner).transpose()?;
                 }
@@ -263,7 +279,9 @@ impl RowReader {
                 }
             } else {
                 let following = stored.next().map(fjall::Guard::into_inner).transpose()?;
-                let Some((key, value)) = std::mem::replace(&mut next, following) else { continue };
+                let Some((key, value)) = std::mem::replace(&mut next, following) else {
+                    continue;
+                };
                 if !row(key, value)? {
                     return Ok(false);
                 }
@@ -290,7 +308,12 @@ struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn new(reader: &'a RowReader) -> Self {
-        Self { reader, keys: Vec::new(), values: Vec::new(), rows_left: reader.limit }
+        Self {
+            reader,
+            keys: Vec::new(),
+            values: Vec::new(),
+            rows_left: reader.limit,
+        }
     }
 
     /// Adds a row; returns whether more are wanted.

@@ -46,8 +46,9 @@ impl RowCodec {
     /// A codec for rows of `schema` whose key columns are at `key` (none: row numbers).
     pub fn new(schema: &SchemaRef, key: Option<&[usize]>) -> Result<Self> {
         let key_columns = key.map(<[usize]>::to_vec).unwrap_or_default();
-        let value_columns: Vec<usize> =
-            (0..schema.fields().len()).filter(|at| !key_columns.contains(at)).collect();
+        let value_columns: Vec<usize> = (0..schema.fields().len())
+            .filter(|at| !key_columns.contains(at))
+            .collect();
         let converter = |columns: &[usize]| -> Result<RowConverter> {
             let mut fields = Vec::with_capacity(columns.len());
             for at in columns {
@@ -107,7 +108,11 @@ impl RowCodec {
                     .first()
                     .and_then(|column| column.as_any().downcast_ref::<Int64Array>())
                     .ok_or_else(|| CatalogError::internal("row numbers are not bigint"))?;
-                Ok(numbers.values().iter().map(|number| row_number_key(*number)).collect())
+                Ok(numbers
+                    .values()
+                    .iter()
+                    .map(|number| row_number_key(*number))
+                    .collect())
             }
         }
     }
@@ -118,9 +123,14 @@ impl RowCodec {
         if self.key.is_none() {
             return Ok(None);
         }
-        let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
+        let fields = columns
+            .iter()
+            .map(|c| SortField::new(c.data_type().clone()))
+            .collect();
         let rows = RowConverter::new(fields)?.convert_columns(columns)?;
-        Ok(Some(rows.iter().map(|row| Bytes::from(row.as_ref())).collect()))
+        Ok(Some(
+            rows.iter().map(|row| Bytes::from(row.as_ref())).collect(),
+        ))
     }
 
     /// Values from full rows, one per row.
@@ -133,7 +143,11 @@ impl RowCodec {
         let encoded = self.value.convert_columns(columns.columns())?;
         Ok(encoded
             .iter()
-            .map(|row| [layout.as_slice(), row.as_ref()].concat().into_boxed_slice())
+            .map(|row| {
+                [layout.as_slice(), row.as_ref()]
+                    .concat()
+                    .into_boxed_slice()
+            })
             .collect())
     }
 
@@ -171,7 +185,9 @@ impl RowCodec {
         }
         let schema = self.projected_schema(projection)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
     }
 
     /// Schema of what [`RowCodec::decode`] returns for `projection`.
@@ -190,15 +206,22 @@ impl RowCodec {
     }
 
     fn decode_key_columns<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<ArrayRef>> {
-        let Some(converter) = &self.key else { return Ok(Vec::new()) };
+        let Some(converter) = &self.key else {
+            return Ok(Vec::new());
+        };
         let parser = converter.parser();
         Ok(converter.convert_rows(keys.iter().map(|key| parser.parse(key.as_ref())))?)
     }
 
     fn decode_values<V: AsRef<[u8]>>(&self, values: &[V]) -> Result<Vec<ArrayRef>> {
         if values.is_empty() {
-            let types = self.value_columns.iter().filter_map(|at| self.schema.fields().get(*at));
-            return Ok(types.map(|field| new_null_array(field.data_type(), 0)).collect());
+            let types = self
+                .value_columns
+                .iter()
+                .filter_map(|at| self.schema.fields().get(*at));
+            return Ok(types
+                .map(|field| new_null_array(field.data_type(), 0))
+                .collect());
         }
         let parser = self.value.parser();
         let mut rows = Vec::with_capacity(values.len());
@@ -250,7 +273,11 @@ mod tests {
             Arc::new(schema),
             vec![
                 Arc::new(StringViewArray::from(vec![Some("x"), None, Some("")])),
-                Arc::new(StringViewArray::from(vec!["p", "q", "a long string beyond a view"])),
+                Arc::new(StringViewArray::from(vec![
+                    "p",
+                    "q",
+                    "a long string beyond a view",
+                ])),
                 Arc::new(Int32Array::from(vec![-1, 0, 7])),
             ],
         )
@@ -261,7 +288,9 @@ mod tests {
     fn rows_with_a_key_come_back() {
         let batch = batch();
         let codec = RowCodec::new(&batch.schema(), Some(&[2, 1])).unwrap();
-        let keys = codec.encode_keys(&codec.project_key(&batch).unwrap()).unwrap();
+        let keys = codec
+            .encode_keys(&codec.project_key(&batch).unwrap())
+            .unwrap();
         let values = codec.encode_values(&batch).unwrap();
         assert!(keys.is_sorted(), "key order is column order");
         assert_eq!(codec.decode(&[0, 1, 2], &keys, &values).unwrap(), batch);
@@ -275,8 +304,13 @@ mod tests {
     fn leading_columns_encode_to_a_prefix() {
         let batch = batch();
         let codec = RowCodec::new(&batch.schema(), Some(&[1, 2])).unwrap();
-        let keys = codec.encode_keys(&codec.project_key(&batch).unwrap()).unwrap();
-        let prefixes = codec.encode_key_prefix(&[Arc::clone(batch.column(1))]).unwrap().unwrap();
+        let keys = codec
+            .encode_keys(&codec.project_key(&batch).unwrap())
+            .unwrap();
+        let prefixes = codec
+            .encode_key_prefix(&[Arc::clone(batch.column(1))])
+            .unwrap()
+            .unwrap();
         for (key, prefix) in keys.iter().zip(&prefixes) {
             assert!(key.starts_with(prefix));
         }
@@ -296,7 +330,11 @@ mod tests {
     #[test]
     fn foreign_bytes_are_an_error() {
         let codec = RowCodec::new(&batch().schema(), None).unwrap();
-        assert!(codec.decode(&[0], &[row_number_key(1)], &[vec![9u8, 9]]).is_err());
+        assert!(
+            codec
+                .decode(&[0], &[row_number_key(1)], &[vec![9u8, 9]])
+                .is_err()
+        );
         assert!(codec.decode(&[3], &[vec![1u8]], &[vec![1u8, 0]]).is_err());
     }
 }

@@ -130,7 +130,10 @@ impl RowStore {
             .cache_size(BLOCK_CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .open()?;
-        Ok(Self { database, keyspaces: Mutex::new(HashMap::new()) })
+        Ok(Self {
+            database,
+            keyspaces: Mutex::new(HashMap::new()),
+        })
     }
 
     /// The keyspace of `space`, made if it does not exist.
@@ -139,15 +142,19 @@ impl RowStore {
         if let Some(keyspace) = keyspaces.get(&space) {
             return Ok(keyspace.clone());
         }
-        let keyspace =
-            self.database.keyspace(&space.keyspace_name(), KeyspaceCreateOptions::default)?;
+        let keyspace = self
+            .database
+            .keyspace(&space.keyspace_name(), KeyspaceCreateOptions::default)?;
         keyspaces.insert(space, keyspace.clone());
         Ok(keyspace)
     }
 
     /// A view of all keyspaces at one moment.
     pub fn snapshot(self: &Arc<Self>) -> StoreSnapshot {
-        StoreSnapshot { store: Arc::clone(self), snapshot: self.database.snapshot() }
+        StoreSnapshot {
+            store: Arc::clone(self),
+            snapshot: self.database.snapshot(),
+        }
     }
 
     /// A batch that [`RowStore::write`] applies atomically.
@@ -180,7 +187,10 @@ impl RowStore {
     /// Storages that have a keyspace.
     pub(crate) fn storages(&self) -> Vec<StorageId> {
         let names = self.database.list_keyspace_names();
-        names.iter().filter_map(|name| name.strip_prefix('r')?.parse().ok()).collect()
+        names
+            .iter()
+            .filter_map(|name| name.strip_prefix('r')?.parse().ok())
+            .collect()
     }
 }
 
@@ -199,7 +209,9 @@ impl StoreSnapshot {
 
     /// Whether a key exists.
     pub fn contains(&self, space: Space, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.snapshot.contains_key(&self.store.keyspace(space)?, key)?)
+        Ok(self
+            .snapshot
+            .contains_key(&self.store.keyspace(space)?, key)?)
     }
 
     /// Keys and values in a range, in key order.

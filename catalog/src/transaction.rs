@@ -33,13 +33,15 @@ pub struct ReadView {
     pub definitions: Arc<Definitions>,
     pub(crate) writes: WriteBuffer,
     manifests: Arc<HashMap<StorageId, Manifest>>,
-    /// While any view of a snapshot lives, what it can read is not removed.
-    guard: Arc<ActiveGuard>,
+    /// Never read: while any view of a snapshot lives, what it can read is not removed.
+    _guard: Arc<ActiveGuard>,
 }
 
 impl std::fmt::Debug for ReadView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReadView").field("csn", &self.csn).finish_non_exhaustive()
+        f.debug_struct("ReadView")
+            .field("csn", &self.csn)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +72,9 @@ impl ReadView {
 
     /// Rows of the table, as an estimate from both parts.
     pub fn approximate_rows(&self, table: &Table) -> Result<u64> {
-        let open = self.snapshot.approximate_rows(Space::Rows(table.def.storage))?;
+        let open = self
+            .snapshot
+            .approximate_rows(Space::Rows(table.def.storage))?;
         Ok(open as u64)
     }
 }
@@ -120,9 +124,12 @@ impl Transaction {
             definitions,
             writes: WriteBuffer::default(),
             manifests: Arc::default(),
-            guard: Arc::new(guard),
+            _guard: Arc::new(guard),
         };
-        Self { view, changes: Changes::default() }
+        Self {
+            view,
+            changes: Changes::default(),
+        }
     }
 
     /// What a statement that starts now sees.

@@ -465,13 +465,36 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<SqlType> {
-        use SqlType::*;
         let scalars = vec![
-            Bool, Int2, Int4, Int8, Float4, Float8, Numeric(None), Numeric(Some((12, 2))), Text,
-            Varchar(None), Varchar(Some(20)), Bpchar(Some(3)), Bytea, Date, Time, Timestamp,
-            Timestamptz, Interval, Uuid, Json, Jsonb, Oid, Name, Char, Regclass, Int2vector,
+            SqlType::Bool,
+            SqlType::Int2,
+            SqlType::Int4,
+            SqlType::Int8,
+            SqlType::Float4,
+            SqlType::Float8,
+            SqlType::Numeric(None),
+            SqlType::Numeric(Some((12, 2))),
+            SqlType::Text,
+            SqlType::Varchar(None),
+            SqlType::Varchar(Some(20)),
+            SqlType::Bpchar(Some(3)),
+            SqlType::Bytea,
+            SqlType::Date,
+            SqlType::Time,
+            SqlType::Timestamp,
+            SqlType::Timestamptz,
+            SqlType::Interval,
+            SqlType::Uuid,
+            SqlType::Json,
+            SqlType::Jsonb,
+            SqlType::Oid,
+            SqlType::Name,
+            SqlType::Char,
+            SqlType::Regclass,
+            SqlType::Int2vector,
         ];
-        let arrays = scalars.iter().map(|ty| Array(Box::new(ty.clone()))).collect::<Vec<_>>();
+        let arrays: Vec<_> =
+            scalars.iter().map(|ty| SqlType::Array(Box::new(ty.clone()))).collect();
         [scalars, arrays].concat()
     }
 

@@ -38,7 +38,9 @@ impl WriteBuffer {
 
     /// All tables written to.
     pub fn tables(&self) -> impl Iterator<Item = (StorageId, &Arc<TableWrites>)> {
-        self.tables.iter().map(|(storage, writes)| (*storage, writes))
+        self.tables
+            .iter()
+            .map(|(storage, writes)| (*storage, writes))
     }
 
     /// Whether nothing was written.
@@ -71,7 +73,9 @@ impl WriteBuffer {
     pub fn reopen(&mut self, storage: StorageId, keys: impl IntoIterator<Item = Bytes>) {
         let mut keys = keys.into_iter().peekable();
         if keys.peek().is_some() {
-            Arc::make_mut(self.tables.entry(storage).or_default()).reopened.extend(keys);
+            Arc::make_mut(self.tables.entry(storage).or_default())
+                .reopened
+                .extend(keys);
         }
     }
 

@@ -11,8 +11,6 @@ use sqlparser::parser::ParserError;
 pub mod sqlstate {
     /// `successful_completion`
     pub const SUCCESSFUL_COMPLETION: &str = "00000";
-    /// `warning`
-    pub const WARNING: &str = "01000";
     /// `connection_failure`
     pub const CONNECTION_FAILURE: &str = "08006";
     /// `protocol_violation`
@@ -21,12 +19,8 @@ pub mod sqlstate {
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
     /// `cardinality_violation`
     pub const CARDINALITY_VIOLATION: &str = "21000";
-    /// `string_data_right_truncation`
-    pub const STRING_DATA_RIGHT_TRUNCATION: &str = "22001";
     /// `numeric_value_out_of_range`
     pub const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
-    /// `invalid_datetime_format`
-    pub const INVALID_DATETIME_FORMAT: &str = "22007";
     /// `division_by_zero`
     pub const DIVISION_BY_ZERO: &str = "22012";
     /// `invalid_parameter_value`
@@ -99,8 +93,6 @@ pub mod sqlstate {
     pub const INVALID_COLUMN_REFERENCE: &str = "42P10";
     /// `invalid_table_definition`
     pub const INVALID_TABLE_DEFINITION: &str = "42P16";
-    /// `indeterminate_datatype`
-    pub const INDETERMINATE_DATATYPE: &str = "42P18";
     /// `too_many_connections`
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     /// `configuration_limit_exceeded`
@@ -117,8 +109,6 @@ pub mod sqlstate {
     pub const QUERY_CANCELED: &str = "57014";
     /// `admin_shutdown`
     pub const ADMIN_SHUTDOWN: &str = "57P01";
-    /// `cannot_connect_now`
-    pub const CANNOT_CONNECT_NOW: &str = "57P03";
     /// `io_error`
     pub const IO_ERROR: &str = "58030";
     /// `undefined_file`
@@ -201,7 +191,10 @@ impl PgError {
 
     /// An error that ends the connection.
     pub fn fatal(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Fatal, ..Self::new(code, message) }
+        Self {
+            severity: Severity::Fatal,
+            ..Self::new(code, message)
+        }
     }
 
     /// A notice.
@@ -214,7 +207,10 @@ impl PgError {
 
     /// A warning.
     pub fn warning(code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::new(code, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::new(code, message)
+        }
     }
 
     /// A feature that is understood and not supported.
@@ -263,7 +259,13 @@ impl PgError {
 
 impl fmt::Display for PgError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:  {} ({})", self.severity.as_str(), self.message, self.code)
+        write!(
+            f,
+            "{}:  {} ({})",
+            self.severity.as_str(),
+            self.message,
+            self.code
+        )
     }
 }
 
@@ -315,7 +317,10 @@ impl From<CatalogError> for PgError {
 
 impl From<JsonError> for PgError {
     fn from(error: JsonError) -> Self {
-        Self { detail: Some(error.detail), ..Self::new(error.sqlstate, error.message) }
+        Self {
+            detail: Some(error.detail),
+            ..Self::new(error.sqlstate, error.message)
+        }
     }
 }
 
@@ -323,29 +328,35 @@ impl From<arrow::error::ArrowError> for PgError {
     fn from(error: arrow::error::ArrowError) -> Self {
         use arrow::error::ArrowError;
         match error {
-            ArrowError::DivideByZero => {
-                Self::new(sqlstate::DIVISION_BY_ZERO, "division by zero")
-            }
-            ArrowError::ArithmeticOverflow(message) => {
-                Self::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, overflow_message(&message))
-            }
+            ArrowError::DivideByZero => Self::new(sqlstate::DIVISION_BY_ZERO, "division by zero"),
+            ArrowError::ArithmeticOverflow(message) => Self::new(
+                sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+                overflow_message(&message),
+            ),
             // Arrow reports both malformed text and values out of range as cast errors.
             ArrowError::CastError(message) | ArrowError::ParseError(message) => {
                 Self::new(cast_code(&message), message)
             }
             ArrowError::InvalidArgumentError(message) if message.contains("too large to store") => {
-                Self::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow")
-                    .with_detail(message)
+                Self::new(
+                    sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+                    "numeric field overflow",
+                )
+                .with_detail(message)
             }
-            ArrowError::ExternalError(source) => from_source(source.as_ref())
-                .unwrap_or_else(|| Self::internal(source.to_string())),
+            ArrowError::ExternalError(source) => {
+                from_source(source.as_ref()).unwrap_or_else(|| Self::internal(source.to_string()))
+            }
             other => Self::internal(other.to_string()),
         }
     }
 }
 
 fn cast_code(message: &str) -> &'static str {
-    if message.contains("overflow") || message.contains("out of range") || message.contains("Can't cast value") {
+    if message.contains("overflow")
+        || message.contains("out of range")
+        || message.contains("Can't cast value")
+    {
         sqlstate::NUMERIC_VALUE_OUT_OF_RANGE
     } else {
         sqlstate::INVALID_TEXT_REPRESENTATION
@@ -366,9 +377,7 @@ fn overflow_message(message: &str) -> String {
 impl From<ParserError> for PgError {
     fn from(error: ParserError) -> Self {
         match error {
-            ParserError::RecursionLimitExceeded => {
-                Self::new("54001", "stack depth limit exceeded")
-            }
+            ParserError::RecursionLimitExceeded => Self::new("54001", "stack depth limit exceeded"),
             ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
                 Self::syntax(message)
             }
@@ -431,9 +440,10 @@ fn arrow_message(error: &arrow::error::ArrowError) -> PgError {
     use arrow::error::ArrowError;
     match error {
         ArrowError::DivideByZero => PgError::new(sqlstate::DIVISION_BY_ZERO, "division by zero"),
-        ArrowError::ArithmeticOverflow(message) => {
-            PgError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, overflow_message(message))
-        }
+        ArrowError::ArithmeticOverflow(message) => PgError::new(
+            sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+            overflow_message(message),
+        ),
         ArrowError::CastError(message) | ArrowError::ParseError(message) => {
             PgError::new(cast_code(message), message.clone())
         }
@@ -499,17 +509,18 @@ fn plan_error(message: String) -> PgError {
 }
 
 fn execution_error(message: String) -> PgError {
-    let code = if message.contains("more than one row") || message.contains("returned more than one") {
-        return PgError::new(
-            sqlstate::CARDINALITY_VIOLATION,
-            "more than one row returned by a subquery used as an expression",
-        );
-    } else if message.contains("Overflow") || message.contains("overflow") {
-        sqlstate::NUMERIC_VALUE_OUT_OF_RANGE
-    } else if message.contains("parsing") || message.contains("Cannot cast") {
-        sqlstate::INVALID_TEXT_REPRESENTATION
-    } else {
-        sqlstate::INTERNAL_ERROR
-    };
+    let code =
+        if message.contains("more than one row") || message.contains("returned more than one") {
+            return PgError::new(
+                sqlstate::CARDINALITY_VIOLATION,
+                "more than one row returned by a subquery used as an expression",
+            );
+        } else if message.contains("Overflow") || message.contains("overflow") {
+            sqlstate::NUMERIC_VALUE_OUT_OF_RANGE
+        } else if message.contains("parsing") || message.contains("Cannot cast") {
+            sqlstate::INVALID_TEXT_REPRESENTATION
+        } else {
+            sqlstate::INTERNAL_ERROR
+        };
     PgError::new(code, message)
 }

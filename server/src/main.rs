@@ -162,16 +162,18 @@ async fn serve(settings: Settings, demo: Option<demo::DemoOptions>) -> Result<()
         |error: std::io::Error| Failure::other(format!("cannot listen on {address}: {error}"));
     // The address is taken before a demo is loaded, which may be for nothing otherwise.
     let socket = listener::bind(address).map_err(refused)?;
+    let is_demo = demo.is_some();
     if let Some(options) = demo {
         demo::load(&server, options)
             .await
             .map_err(|error| Failure::other(error.to_string()))?;
     }
     let listener = listener::listen(socket).map_err(refused)?;
-    say(&format!(
-        "listening on {}",
-        listener.local_addr().map_err(refused)?
-    ));
+    let local = listener.local_addr().map_err(refused)?;
+    say(&format!("listening on {local}"));
+    if is_demo {
+        say(&demo::invitation(local));
+    }
 
     let options = listener::Options {
         authentication,

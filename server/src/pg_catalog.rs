@@ -203,7 +203,8 @@ pub fn relation_schema(schema: &str, name: &str) -> Option<SchemaRef> {
 }
 
 /// Schema, name and OID of every system relation.
-pub fn relation_names() -> impl Iterator<Item = (&'static str, &'static str, Oid)> {
+#[cfg(test)]
+fn relation_names() -> impl Iterator<Item = (&'static str, &'static str, Oid)> {
     shape::all()
         .iter()
         .map(|shape| (shape.schema, shape.name, shape.oid))

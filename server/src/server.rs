@@ -32,7 +32,9 @@ impl Server {
         options.sql_parser.parse_float_as_decimal = true;
         options.execution.collect_statistics = true;
         let mut planners = nyala_udfs::expr_planners();
-        let mut builder = SessionStateBuilder::new().with_config(config).with_default_features();
+        let mut builder = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features();
         // JSON operators are asked first: the array planner would take `@>` for arrays alone.
         planners.extend(builder.expr_planners().take().unwrap_or_default());
         let mut scalar = builder.scalar_functions().take().unwrap_or_default();
@@ -45,7 +47,12 @@ impl Server {
             .with_scalar_functions(scalar)
             .with_aggregate_functions(aggregate)
             .build();
-        Self { catalog, started_us: clock::now_us(), state, activity: Mutex::default() }
+        Self {
+            catalog,
+            started_us: clock::now_us(),
+            state,
+            activity: Mutex::default(),
+        }
     }
 
     /// The engine's state for a statement whose `now()` is `now_us`.
@@ -80,6 +87,10 @@ impl Server {
 
     /// Connections to a database.
     pub fn connections_to(&self, database: Oid) -> usize {
-        self.activity.lock().values().filter(|row| row.database_oid == database).count()
+        self.activity
+            .lock()
+            .values()
+            .filter(|row| row.database_oid == database)
+            .count()
     }
 }

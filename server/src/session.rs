@@ -12,9 +12,9 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
+use nyala_catalog::Transaction;
 use nyala_catalog::definitions::{DatabaseDef, Oid, Relation};
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{Part, Transaction};
 use sqlparser::ast::Statement;
 
 use crate::clock;
@@ -198,7 +198,10 @@ impl Session {
         let trees = parse::parse(sql)?;
         Ok(trees
             .into_iter()
-            .map(|tree| ParsedStatement { tree, sql: Arc::clone(&text) })
+            .map(|tree| ParsedStatement {
+                tree,
+                sql: Arc::clone(&text),
+            })
             .collect())
     }
 
@@ -208,10 +211,20 @@ impl Session {
         // In a failed block nothing is planned; what may run there has no columns.
         if self.transaction_status() == TransactionStatus::Failed {
             let parameter_types = parameters::settle(BTreeMap::new(), types)?;
-            return Ok(Prepared { parameter_types, columns: None, tree, sql });
+            return Ok(Prepared {
+                parameter_types,
+                columns: None,
+                tree,
+                sql,
+            });
         }
         match self.analyse(&tree, types).await {
-            Ok((parameter_types, columns)) => Ok(Prepared { parameter_types, columns, tree, sql }),
+            Ok((parameter_types, columns)) => Ok(Prepared {
+                parameter_types,
+                columns,
+                tree,
+                sql,
+            }),
             Err(error) => Err(located(error, &sql)),
         }
     }
@@ -235,14 +248,20 @@ impl Session {
                 }
                 parameters::infer(&planner, query, &mut found)?;
                 let settled = parameters::settle(found, types)?;
-                let fields = settled.iter().map(|ty| Some(Arc::new(ty.field("", true)))).collect();
+                let fields = settled
+                    .iter()
+                    .map(|ty| Some(Arc::new(ty.field("", true))))
+                    .collect();
                 let plan = planner.plan(query, fields)?;
                 Ok((settled, Some(query::output_schema(&plan))))
             }
             statement if dml::is_dml(statement) => {
                 let mut planner = self.planner()?;
                 let analysed = dml::analyse(&mut planner, statement).await?;
-                Ok((parameters::settle(analysed.parameters, types)?, analysed.columns))
+                Ok((
+                    parameters::settle(analysed.parameters, types)?,
+                    analysed.columns,
+                ))
             }
             Statement::Explain { .. } => Ok((none()?, Some(query::explain_schema()))),
             Statement::ShowVariable { variable } => {
@@ -280,7 +299,9 @@ impl Session {
                 &format,
             )?;
         }
-        self.run(&tree, scope, cancel).await.map_err(|error| located(error, &prepared.sql))
+        self.run(&tree, scope, cancel)
+            .await
+            .map_err(|error| located(error, &prepared.sql))
     }
 
     /// Runs all statements of a text, each on its own; returns the rows of the last one.
@@ -289,7 +310,10 @@ impl Session {
         for statement in self.parse(sql)? {
             let token = Canceller::default().start_statement(None);
             let prepared = self.prepare(statement, &[]).await?;
-            rows = match self.execute(&prepared, Vec::new(), Scope::Alone, &token).await {
+            rows = match self
+                .execute(&prepared, Vec::new(), Scope::Alone, &token)
+                .await
+            {
                 Ok(Outcome::Rows { stream, .. }) => stream.try_collect().await?,
                 Ok(Outcome::Done(_)) => Vec::new(),
                 Ok(_) => return Err(PgError::unsupported("COPY is not supported in a script")),
@@ -304,7 +328,10 @@ impl Session {
 
     /// Inserts rows that have all columns of a table, in one transaction.
     pub async fn insert_batch(&mut self, table: &str, batch: RecordBatch) -> Result<()> {
-        let name = RelationName { schema: None, name: table.to_string() };
+        let name = RelationName {
+            schema: None,
+            name: table.to_string(),
+        };
         let mut transaction = self.server.catalog.begin(&self.database)?;
         let search_path = self.settings.search_path(&self.user);
         let table = match names::find(transaction.definitions(), &search_path, &name)? {
@@ -374,7 +401,11 @@ impl Session {
     /// Notices since the last call, to send before the statement's completion.
     pub fn take_notices(&mut self) -> Vec<PgError> {
         let notices = std::mem::take(&mut self.notices);
-        if self.settings.sends_notices() { notices } else { Vec::new() }
+        if self.settings.sends_notices() {
+            notices
+        } else {
+            Vec::new()
+        }
     }
 
     /// Parameters that clients are told of, at start.
@@ -467,13 +498,18 @@ impl Session {
 
 /// Adds where in the query an unknown name stands.
 fn located(error: PgError, sql: &str) -> PgError {
-    let named = matches!(error.code, sqlstate::UNDEFINED_TABLE | sqlstate::UNDEFINED_COLUMN);
+    let named = matches!(
+        error.code,
+        sqlstate::UNDEFINED_TABLE | sqlstate::UNDEFINED_COLUMN
+    );
     if !named || error.position.is_some() {
         return error;
     }
     let quoted = error.message.split('"').nth(1);
     let bare = || error.message.split(' ').nth(1);
-    let name = quoted.or_else(bare).and_then(|name| name.rsplit('.').next());
+    let name = quoted
+        .or_else(bare)
+        .and_then(|name| name.rsplit('.').next());
     match name.and_then(|name| parse::position_of_name(sql, name)) {
         Some(position) => error.with_position(position),
         None => error,

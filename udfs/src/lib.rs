@@ -32,7 +32,6 @@ mod json_node;
 mod json_path;
 mod json_reader;
 #[cfg(test)]
-mod measure;
 pub mod pg_type;
 #[cfg(test)]
 mod random_json;

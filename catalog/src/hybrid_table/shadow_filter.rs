@@ -35,7 +35,10 @@ pub(super) struct ShadowFilterExec {
 impl ShadowFilterExec {
     /// The columns to read: those asked for, then the key columns that are not among them.
     pub(super) fn input_projection(table: &Table, projection: &[usize]) -> Vec<usize> {
-        let missing = table.key_columns().iter().filter(|at| !projection.contains(at));
+        let missing = table
+            .key_columns()
+            .iter()
+            .filter(|at| !projection.contains(at));
         projection.iter().chain(missing).copied().collect()
     }
 
@@ -64,13 +67,25 @@ impl ShadowFilterExec {
             input.boundedness(),
         );
         let properties = Arc::new(properties);
-        Ok(Self { input, table, output_columns, key_positions, shadow, properties })
+        Ok(Self {
+            input,
+            table,
+            output_columns,
+            key_positions,
+            shadow,
+            properties,
+        })
     }
 }
 
 impl DisplayAs for ShadowFilterExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ShadowFilterExec: table={}, shadow={}", self.table.def.name, self.shadow.len())
+        write!(
+            f,
+            "ShadowFilterExec: table={}, shadow={}",
+            self.table.def.name,
+            self.shadow.len()
+        )
     }
 }
 
@@ -102,7 +117,12 @@ impl ExecutionPlan for ShadowFilterExec {
             .pop()
             .ok_or_else(|| CatalogError::internal("the shadow filter needs one input"))?;
         let (table, shadow) = (Arc::clone(&self.table), Arc::clone(&self.shadow));
-        Ok(Arc::new(Self::new(input, table, self.output_columns, shadow)?))
+        Ok(Arc::new(Self::new(
+            input,
+            table,
+            self.output_columns,
+            shadow,
+        )?))
     }
 
     fn execute(
@@ -115,8 +135,15 @@ impl ExecutionPlan for ShadowFilterExec {
         let shadow = Arc::clone(&self.shadow);
         let key_positions = self.key_positions.clone();
         let output: Vec<usize> = (0..self.output_columns).collect();
-        let rows = input
-            .map(move |batch| Ok(unshadowed(&batch?, &table, &key_positions, &output, &shadow)?));
+        let rows = input.map(move |batch| {
+            Ok(unshadowed(
+                &batch?,
+                &table,
+                &key_positions,
+                &output,
+                &shadow,
+            )?)
+        });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }
@@ -129,7 +156,14 @@ fn unshadowed(
     shadow: &HashSet<Vec<u8>>,
 ) -> Result<RecordBatch> {
     let keys = table.codec.encode_keys(&batch.project(key_positions)?)?;
-    let keep: BooleanArray = keys.iter().map(|key| Some(!shadow.contains(&**key))).collect();
+    let keep: BooleanArray = keys
+        .iter()
+        .map(|key| Some(!shadow.contains(&**key)))
+        .collect();
     let rows = batch.project(output)?;
-    Ok(if keep.false_count() == 0 { rows } else { filter_record_batch(&rows, &keep)? })
+    Ok(if keep.false_count() == 0 {
+        rows
+    } else {
+        filter_record_batch(&rows, &keep)?
+    })
 }

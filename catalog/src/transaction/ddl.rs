@@ -50,29 +50,42 @@ pub struct NewView {
 impl Transaction {
     /// Makes a schema.
     pub fn create_schema(&mut self, name: &str, owner: Oid) -> Result<Oid> {
-        let schema =
-            SchemaDef { oid: self.view.catalog.counters.oid(), name: name.to_string(), owner };
+        let schema = SchemaDef {
+            oid: self.view.catalog.counters.oid(),
+            name: name.to_string(),
+            owner,
+        };
         let oid = schema.oid;
         let database = self.database_oid();
         let bytes = serde_json::to_vec(&schema)?;
         self.edit().put_schema(schema)?;
         self.put_meta(meta_key::schema(database, oid), Some(bytes));
-        self.put_meta(meta_key::name(database, 0, name), Some(oid.to_be_bytes().to_vec()));
+        self.put_meta(
+            meta_key::name(database, 0, name),
+            Some(oid.to_be_bytes().to_vec()),
+        );
         Ok(oid)
     }
 
     /// Drops a schema; what it holds too if `cascade`, else it has to be empty.
     pub fn drop_schema(&mut self, oid: Oid, cascade: bool) -> Result<()> {
         let definitions = Arc::clone(self.definitions());
-        let Some(schema) = definitions.schema_by_oid(oid) else { return Ok(()) };
-        let held: Vec<_> =
-            definitions.relations().filter(|relation| relation.schema() == oid).collect();
+        let Some(schema) = definitions.schema_by_oid(oid) else {
+            return Ok(());
+        };
+        let held: Vec<_> = definitions
+            .relations()
+            .filter(|relation| relation.schema() == oid)
+            .collect();
         if let Some(first) = held.first()
             && !cascade
         {
             return Err(CatalogError::new(
                 ErrorKind::DependentObjects,
-                format!("cannot drop schema {} because other objects depend on it", schema.name),
+                format!(
+                    "cannot drop schema {} because other objects depend on it",
+                    schema.name
+                ),
             )
             .with_detail(format!(
                 "{} {} depends on schema {}",
@@ -119,7 +132,10 @@ impl Transaction {
             None => None,
             Some(closed_when) => {
                 check_closing(&columns, primary_key.as_ref())?;
-                Some(ClosingRule { closed_when, folder: closed_folder(&new.name, storage) })
+                Some(ClosingRule {
+                    closed_when,
+                    folder: closed_folder(&new.name, storage),
+                })
             }
         };
         let table = Arc::new(Table::new(TableDef {
@@ -146,7 +162,10 @@ impl Transaction {
             Some(Relation::View(old)) if new.replace => {
                 let prefix = new.columns.get(..old.columns.len());
                 let same = prefix.is_some_and(|prefix| {
-                    prefix.iter().zip(&old.columns).all(|(a, b)| a.name == b.name && a.ty == b.ty)
+                    prefix
+                        .iter()
+                        .zip(&old.columns)
+                        .all(|(a, b)| a.name == b.name && a.ty == b.ty)
                 });
                 if !same {
                     return Err(CatalogError::new(
@@ -206,7 +225,9 @@ impl Transaction {
     pub fn drop_relation(&mut self, oid: Oid, cascade: bool) -> Result<()> {
         let definitions = Arc::clone(self.definitions());
         // A view that an earlier step of the same cascade has dropped.
-        let Some(relation) = definitions.relation_by_oid(oid) else { return Ok(()) };
+        let Some(relation) = definitions.relation_by_oid(oid) else {
+            return Ok(());
+        };
         let dependents: Vec<_> = definitions.dependents(oid).collect();
         if let Some(view) = dependents.first()
             && !cascade
@@ -226,7 +247,10 @@ impl Transaction {
         let database = self.database_oid();
         self.edit().remove_relation(oid);
         self.put_meta(meta_key::relation(database, oid), None);
-        self.put_meta(meta_key::name(database, relation.schema(), relation.name()), None);
+        self.put_meta(
+            meta_key::name(database, relation.schema(), relation.name()),
+            None,
+        );
         if let Relation::Table(table) = relation {
             self.retire(table);
         }
@@ -252,7 +276,10 @@ impl Transaction {
             return Ok(());
         }
         let closed_version = self.view.catalog.create_closed_table(table).await?;
-        let manifest = Manifest { closed_version, csn: self.view.csn };
+        let manifest = Manifest {
+            closed_version,
+            csn: self.view.csn,
+        };
         let storage = table.def.storage;
         Arc::make_mut(&mut self.view.manifests).insert(storage, manifest);
         let bytes = serde_json::to_vec(&manifest)?;
@@ -268,7 +295,10 @@ impl Transaction {
             self.put_meta(meta_key::manifest(storage), None);
         }
         let closed_folder = self.view.catalog.closed_path(table);
-        self.changes.retired.push(Retired { storage, closed_folder });
+        self.changes.retired.push(Retired {
+            storage,
+            closed_folder,
+        });
     }
 
     fn put_relation(&mut self, relation: Relation, new_name: bool) -> Result<()> {
@@ -277,7 +307,9 @@ impl Transaction {
         let name = meta_key::name(database, schema, relation.name());
         let bytes = serde_json::to_vec(&relation.def())?;
         self.edit().put_relation(relation)?;
-        self.changes.relies_on.insert(meta_key::schema(database, schema));
+        self.changes
+            .relies_on
+            .insert(meta_key::schema(database, schema));
         self.put_meta(meta_key::relation(database, oid), Some(bytes));
         if new_name {
             self.put_meta(name, Some(oid.to_be_bytes().to_vec()));
@@ -315,7 +347,13 @@ fn kind_word(relation: &Relation) -> &'static str {
 fn closed_folder(name: &str, storage: u64) -> String {
     let safe: String = name
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     format!("{safe}-{storage}")
 }

@@ -57,7 +57,8 @@ impl Transaction {
         }
         let addresses = table.codec.project_key(rows)?;
         let keys = table.codec.encode_keys(&addresses)?;
-        self.check_unique(table, &addresses, &keys, &HashSet::new()).await?;
+        self.check_unique(table, &addresses, &keys, &HashSet::new())
+            .await?;
         self.write(table, keys.into_iter().zip(values.into_iter().map(Some)))
     }
 
@@ -87,7 +88,9 @@ impl Transaction {
         {
             let wanted = take_record_batch(addresses, &UInt64Array::from(perhaps_closed))?;
             let closed = self.fetch_closed(table, &version, &wanted).await?;
-            let closed_keys = table.codec.encode_keys(&table.codec.project_key(&closed)?)?;
+            let closed_keys = table
+                .codec
+                .encode_keys(&table.codec.project_key(&closed)?)?;
             let at: HashMap<Bytes, u64> = closed_keys
                 .into_iter()
                 .zip((rows.num_rows() as u64)..)
@@ -101,7 +104,10 @@ impl Transaction {
         }
         let found = BooleanArray::from_iter(position.iter().map(|slot| Some(slot.is_some())));
         let order = UInt64Array::from_iter_values(position.into_iter().flatten());
-        Ok(Existing { found, rows: take_record_batch(&rows, &order)? })
+        Ok(Existing {
+            found,
+            rows: take_record_batch(&rows, &order)?,
+        })
     }
 
     /// Replaces the rows at `addresses`, each of which exists, by `rows`, one for one. A row may get
@@ -117,16 +123,23 @@ impl Transaction {
         let values = table.codec.encode_values(rows)?;
         self.reopen_closed(table, &old_keys)?;
         if table.codec.has_row_numbers() {
-            return self.write(table, old_keys.into_iter().zip(values.into_iter().map(Some)));
+            return self.write(
+                table,
+                old_keys.into_iter().zip(values.into_iter().map(Some)),
+            );
         }
         let new_addresses = table.codec.project_key(rows)?;
         let new_keys = table.codec.encode_keys(&new_addresses)?;
         if new_keys != old_keys {
             let vacated: HashSet<Bytes> = old_keys.iter().cloned().collect();
-            self.check_unique(table, &new_addresses, &new_keys, &vacated).await?;
+            self.check_unique(table, &new_addresses, &new_keys, &vacated)
+                .await?;
             self.write(table, old_keys.into_iter().map(|key| (key, None)))?;
         }
-        self.write(table, new_keys.into_iter().zip(values.into_iter().map(Some)))
+        self.write(
+            table,
+            new_keys.into_iter().zip(values.into_iter().map(Some)),
+        )
     }
 
     /// Deletes the rows at `addresses`, each of which exists.
@@ -173,8 +186,15 @@ impl Transaction {
             return Ok(Place::Open(Bytes::from(&*value)));
         }
         let shadowed = !table.is_hybrid()
-            || self.view.snapshot.contains(Space::ShadowClosed(storage), key)?;
-        Ok(if shadowed { Place::Nowhere } else { Place::PerhapsClosed })
+            || self
+                .view
+                .snapshot
+                .contains(Space::ShadowClosed(storage), key)?;
+        Ok(if shadowed {
+            Place::Nowhere
+        } else {
+            Place::PerhapsClosed
+        })
     }
 
     async fn check_unique(
@@ -202,7 +222,9 @@ impl Transaction {
         if perhaps_closed.is_empty() {
             return Ok(());
         }
-        let Some(version) = self.closed_version(table).await? else { return Ok(()) };
+        let Some(version) = self.closed_version(table).await? else {
+            return Ok(());
+        };
         let candidates = take_record_batch(addresses, &UInt64Array::from(perhaps_closed))?;
         let closed = self.view.catalog.closed_table(table)?;
         let exists = closed.contains_keys(&version, &candidates).await?;
@@ -214,7 +236,9 @@ impl Transaction {
 
     /// The visible version of the closed part, unless it has no rows.
     async fn closed_version(&self, table: &Table) -> Result<Option<Arc<ClosedVersion>>> {
-        let Some(manifest) = self.view.manifest(table)? else { return Ok(None) };
+        let Some(manifest) = self.view.manifest(table)? else {
+            return Ok(None);
+        };
         let closed = self.view.catalog.closed_table(table)?;
         let version = closed.at_version(manifest.closed_version).await?;
         Ok((version.file_count() > 0).then_some(version))
@@ -250,7 +274,9 @@ impl Transaction {
 fn check_not_null(table: &Table, rows: &RecordBatch) -> Result<()> {
     for (definition, column) in table.def.columns.iter().zip(rows.columns()) {
         if definition.not_null && column.logical_null_count() > 0 {
-            let at = (0..column.len()).find(|at| column.is_null(*at)).unwrap_or_default();
+            let at = (0..column.len())
+                .find(|at| column.is_null(*at))
+                .unwrap_or_default();
             return Err(CatalogError::new(
                 ErrorKind::NotNullViolation,
                 format!(
@@ -267,9 +293,17 @@ fn check_not_null(table: &Table, rows: &RecordBatch) -> Result<()> {
 }
 
 fn unique_violation(table: &Table, addresses: &RecordBatch, at: usize) -> CatalogError {
-    let constraint = table.def.primary_key.as_ref().map_or("", |key| key.name.as_str());
-    let names: Vec<_> =
-        addresses.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let constraint = table
+        .def
+        .primary_key
+        .as_ref()
+        .map_or("", |key| key.name.as_str());
+    let names: Vec<_> = addresses
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| field.name().clone())
+        .collect();
     CatalogError::new(
         ErrorKind::UniqueViolation,
         format!("duplicate key value violates unique constraint \"{constraint}\""),

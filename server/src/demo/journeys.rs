@@ -11,7 +11,7 @@ use chrono::DateTime;
 use nyala_catalog::types::UTC;
 
 use super::random::Random;
-use super::{BATCH_ROWS, DAY_US, TODAY, scaled};
+use super::{BATCH_ROWS, TODAY, scaled};
 use crate::error::{PgError, Result};
 
 /// The table.
@@ -247,6 +247,7 @@ impl Iterator for Journeys {
 
 #[cfg(test)]
 mod tests {
+    use super::super::DAY_US;
     use std::collections::HashSet;
 
     use arrow::array::{Array, AsArray};

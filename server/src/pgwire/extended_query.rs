@@ -119,11 +119,7 @@ impl Connection {
                         "" => "unnamed portal".to_owned(),
                         name => format!("portal \"{name}\""),
                     };
-                    PgError {
-                        detail: error.detail,
-                        ..PgError::new(error.sqlstate, error.message)
-                    }
-                    .with_context(format!("{portal} parameter ${}", index + 1))
+                    PgError::from(error).with_context(format!("{portal} parameter ${}", index + 1))
                 })?;
             values.push(value);
         }

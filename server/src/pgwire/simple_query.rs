@@ -23,7 +23,7 @@ impl Connection {
         };
         let Some(last) = statements.len().checked_sub(1) else {
             self.commit_block().await?;
-            backend::empty_query_response(self.channel.output());
+            self.complete(None);
             self.ready_for_query();
             return Ok(());
         };
@@ -35,19 +35,19 @@ impl Connection {
             if index == last {
                 self.commit_block().await?;
             }
-            self.complete(tag.as_deref());
+            self.complete(Some(&tag));
             self.end_portals_since(before);
         }
         self.ready_for_query();
         Ok(())
     }
 
-    /// Runs one statement and sends its rows; its command tag, or `None` for an empty query.
+    /// Runs one statement and sends its rows; its command tag.
     async fn simple_statement(
         &mut self,
         statement: ParsedStatement,
         scope: Scope,
-    ) -> Result<Option<String>> {
+    ) -> Result<String> {
         let Self {
             session,
             channel,
@@ -69,22 +69,18 @@ impl Connection {
             .to_end(session.execute(&prepared, Vec::new(), scope, &token))
             .await?;
         match outcome {
-            Outcome::Done(tag) => Ok(Some(tag)),
+            Outcome::Done(tag) => Ok(tag),
             Outcome::Rows { stream, tag } => {
                 let schema = prepared.columns.clone().unwrap_or_else(|| stream.schema());
                 let mut rows = Rows::new(stream, tag, &schema, &[], session.format_settings())?;
                 backend::row_description(running.channel().output(), &schema, &[]);
                 let sent = running.send_rows(&mut rows, None).await?;
-                Ok(Some(rows.command_tag(sent)))
+                Ok(rows.command_tag(sent))
             }
-            Outcome::CopyIn(copy) => copy::copy_in(&mut running, session, copy, scope)
-                .await
-                .map(Some),
+            Outcome::CopyIn(copy) => copy::copy_in(&mut running, session, copy, scope).await,
             Outcome::CopyOut { options, stream } => {
                 let settings = session.format_settings();
-                copy::copy_out(&mut running, &options, stream, settings)
-                    .await
-                    .map(Some)
+                copy::copy_out(&mut running, &options, stream, settings).await
             }
         }
     }

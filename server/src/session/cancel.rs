@@ -49,7 +49,9 @@ pub struct Canceller {
 
 impl Default for Canceller {
     fn default() -> Self {
-        Self { requests: Arc::new(watch::Sender::new(None)) }
+        Self {
+            requests: Arc::new(watch::Sender::new(None)),
+        }
     }
 }
 

@@ -44,7 +44,14 @@ impl Session {
         let input = self.input_settings();
         let name = &copy.table.def.name;
         let reader = CopyReader::new(&copy.options, name, &copy.columns(), &input, BATCH_ROWS);
-        Ok(CopyIn { copy, reader, planner, defaults, transaction, rows: 0 })
+        Ok(CopyIn {
+            copy,
+            reader,
+            planner,
+            defaults,
+            transaction,
+            rows: 0,
+        })
     }
 
     /// Data of a COPY FROM STDIN; any split of the bytes will do.
@@ -81,6 +88,8 @@ impl Session {
                 .ok_or_else(|| PgError::internal("COPY lost its transaction"))?,
         };
         copy.rows += batch.num_rows();
-        copy.defaults.insert(&copy.planner, transaction, &copy.copy, batch).await
+        copy.defaults
+            .insert(&copy.planner, transaction, &copy.copy, batch)
+            .await
     }
 }

@@ -37,7 +37,9 @@ impl Session {
             Tree::CreateExternalTable(_) => None,
         };
         self.check_not_failed(statement)?;
-        let Some(statement) = statement else { return self.write(tree, scope, cancel).await };
+        let Some(statement) = statement else {
+            return self.write(tree, scope, cancel).await;
+        };
         if let Some(outcome) = self.control(statement).await? {
             return Ok(outcome);
         }
@@ -49,31 +51,61 @@ impl Session {
                 check_query(query)?;
                 let mut planner = self.reading_planner(scope)?;
                 let stream = cancel.run(query::run(&mut planner, query)).await?;
-                Ok(Outcome::Rows { stream, tag: RowsTag::Select })
+                Ok(Outcome::Rows {
+                    stream,
+                    tag: RowsTag::Select,
+                })
             }
-            Statement::Explain { statement, analyze, options, format, verbose, .. } => {
+            Statement::Explain {
+                statement,
+                analyze,
+                options,
+                format,
+                verbose,
+                ..
+            } => {
                 let analyze = *analyze || explain_options(options.as_deref())?;
                 if format.is_some() || *verbose {
-                    return Err(PgError::unsupported("this form of EXPLAIN is not supported"));
+                    return Err(PgError::unsupported(
+                        "this form of EXPLAIN is not supported",
+                    ));
                 }
                 let Statement::Query(query) = statement.as_ref() else {
-                    return Err(PgError::unsupported("EXPLAIN is supported for queries only"));
+                    return Err(PgError::unsupported(
+                        "EXPLAIN is supported for queries only",
+                    ));
                 };
                 let mut planner = self.reading_planner(scope)?;
-                let plan = cancel.run(query::explain(&mut planner, query, analyze)).await?;
+                let plan = cancel
+                    .run(query::explain(&mut planner, query, analyze))
+                    .await?;
                 let tag = RowsTag::Fixed("EXPLAIN".to_string());
-                Ok(Outcome::Rows { stream: query::stream_of(plan), tag })
+                Ok(Outcome::Rows {
+                    stream: query::stream_of(plan),
+                    tag,
+                })
             }
             Statement::Copy { .. } => self.copy(statement, scope, cancel).await,
-            Statement::CreateDatabase { db_name, if_not_exists, .. } => {
+            Statement::CreateDatabase {
+                db_name,
+                if_not_exists,
+                ..
+            } => {
                 self.refuse_in_block("CREATE DATABASE")?;
-                self.create_database(&names::single_name(db_name)?, *if_not_exists).await?;
+                self.create_database(&names::single_name(db_name)?, *if_not_exists)
+                    .await?;
                 Ok(Outcome::Done("CREATE DATABASE".to_string()))
             }
-            Statement::Drop { object_type: ObjectType::Database, names, if_exists, .. } => {
+            Statement::Drop {
+                object_type: ObjectType::Database,
+                names,
+                if_exists,
+                ..
+            } => {
                 self.refuse_in_block("DROP DATABASE")?;
                 for name in names {
-                    self.drop_database(&names::single_name(name)?, *if_exists).await?;
+                    self.drop_database(&names::single_name(name)?, *if_exists)
+                        .await?;
                 }
                 Ok(Outcome::Done("DROP DATABASE".to_string()))
             }
@@ -85,7 +117,10 @@ impl Session {
                 // Not cancelled half way: a run is a protocol of several durable steps.
                 let row = procedures::call(&catalog, &planner, function).await?;
                 let tag = RowsTag::Fixed("CALL".to_string());
-                Ok(Outcome::Rows { stream: query::stream_of(row), tag })
+                Ok(Outcome::Rows {
+                    stream: query::stream_of(row),
+                    tag,
+                })
             }
             _ => self.write(tree, scope, cancel).await,
         }
@@ -109,9 +144,7 @@ impl Session {
         if self.state.transaction().is_some() {
             let mut state = std::mem::replace(&mut self.state, super::State::Idle);
             let written = match state.transaction_mut() {
-                Some(transaction) => {
-                    cancel.run(self.write_in(tree, transaction, start_us)).await
-                }
+                Some(transaction) => cancel.run(self.write_in(tree, transaction, start_us)).await,
                 None => Err(PgError::internal("the transaction is gone")),
             };
             self.state = state;
@@ -120,12 +153,15 @@ impl Session {
         let mut retries = 0;
         loop {
             let mut transaction = self.server.catalog.begin(&self.database)?;
-            let written = cancel.run(self.write_in(tree, &mut transaction, start_us)).await?;
+            let written = cancel
+                .run(self.write_in(tree, &mut transaction, start_us))
+                .await?;
             match transaction.commit().await {
                 Ok(()) => return Ok(self.written(written)),
-                Err(CatalogError { kind: ErrorKind::SerializationFailure, .. })
-                    if retries < RETRIES_MAX =>
-                {
+                Err(CatalogError {
+                    kind: ErrorKind::SerializationFailure,
+                    ..
+                }) if retries < RETRIES_MAX => {
                     retries += 1;
                 }
                 Err(error) => return Err(error.into()),
@@ -144,7 +180,11 @@ impl Session {
             Tree::Sql(statement) => statement.as_ref(),
             Tree::CreateExternalTable(create) => {
                 let defined = ddl::create_external_table(&planner, transaction, create).await?;
-                return Ok(Written { tag: defined.tag, rows: None, notices: defined.notices });
+                return Ok(Written {
+                    tag: defined.tag,
+                    rows: None,
+                    notices: defined.notices,
+                });
             }
         };
         if dml::is_dml(statement) {
@@ -156,9 +196,11 @@ impl Session {
             });
         }
         match ddl::run(&mut planner, transaction, statement).await? {
-            Some(defined) => {
-                Ok(Written { tag: defined.tag, rows: None, notices: defined.notices })
-            }
+            Some(defined) => Ok(Written {
+                tag: defined.tag,
+                rows: None,
+                notices: defined.notices,
+            }),
             None => Err(PgError::unsupported(format!(
                 "{} is not supported",
                 verb(tree)
@@ -191,13 +233,21 @@ impl Session {
             }
             Copy::To(to) => {
                 let stream = cancel.run(query::run(&mut planner, &to.query)).await?;
-                Ok(Outcome::CopyOut { options: to.options, stream })
+                Ok(Outcome::CopyOut {
+                    options: to.options,
+                    stream,
+                })
             }
         }
     }
 
     async fn create_database(&mut self, name: &str, if_not_exists: bool) -> Result<()> {
-        match self.server.catalog.create_database(name, self.user_oid).await {
+        match self
+            .server
+            .catalog
+            .create_database(name, self.user_oid)
+            .await
+        {
             Err(error) if if_not_exists && error.kind == ErrorKind::DuplicateDatabase => {
                 let notice = format!("database \"{name}\" already exists, skipping");
                 self.notices.push(PgError::notice(notice));
@@ -222,7 +272,9 @@ impl Session {
                     sqlstate::OBJECT_IN_USE,
                     format!("database \"{name}\" is being accessed by other users"),
                 )
-                .with_detail(format!("There are {others} other sessions using the database.")));
+                .with_detail(format!(
+                    "There are {others} other sessions using the database."
+                )));
             }
         } else if if_exists {
             let notice = format!("database \"{name}\" does not exist, skipping");
@@ -256,17 +308,20 @@ impl Session {
 /// Parts of a query that the planner would pass over.
 fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
     if !query.locks.is_empty() {
-        return Err(PgError::unsupported("FOR UPDATE and FOR SHARE are not supported")
-            .with_hint("Transactions have snapshot isolation: a conflicting write fails with 40001."));
+        return Err(
+            PgError::unsupported("FOR UPDATE and FOR SHARE are not supported").with_hint(
+                "Transactions have snapshot isolation: a conflicting write fails with 40001.",
+            ),
+        );
     }
     match query.body.as_ref() {
         SetExpr::Select(select) if select.into.is_some() => {
             Err(PgError::unsupported("SELECT INTO is not supported")
                 .with_hint("Use CREATE TABLE AS."))
         }
-        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-            Err(PgError::unsupported("WITH in front of a data-changing statement is not supported"))
-        }
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Err(
+            PgError::unsupported("WITH in front of a data-changing statement is not supported"),
+        ),
         _ => Ok(()),
     }
 }
@@ -276,12 +331,16 @@ fn explain_options(options: Option<&[UtilityOption]>) -> Result<bool> {
     let mut analyze = false;
     for option in options.unwrap_or_default() {
         let on = option.arg.as_ref().is_none_or(|arg| {
-            !matches!(arg.to_string().to_lowercase().as_str(), "false" | "off" | "0")
+            !matches!(
+                arg.to_string().to_lowercase().as_str(),
+                "false" | "off" | "0"
+            )
         });
         match (option.name.value.to_lowercase().as_str(), on) {
             ("analyze", on) => analyze = on,
             // What is shown is always complete.
-            ("costs" | "timing" | "summary", _) | ("verbose" | "buffers" | "settings" | "wal", false) => {}
+            ("costs" | "timing" | "summary", _)
+            | ("verbose" | "buffers" | "settings" | "wal", false) => {}
             (name, _) => {
                 return Err(PgError::unsupported(format!(
                     "EXPLAIN option {} is not supported",

@@ -49,7 +49,8 @@ struct Parameter {
     description: &'static str,
 }
 
-const ISOLATION: &str = "Transaction isolation; snapshot isolation serves every level but serializable.";
+const ISOLATION: &str =
+    "Transaction isolation; snapshot isolation serves every level but serializable.";
 const LEVELS: &[&str] = &["read uncommitted", "read committed", "repeatable read"];
 const CLIENT: &str = "Client Connection Defaults";
 const LOCALE: &str = "Client Connection Defaults / Locale and Formatting";
@@ -107,7 +108,9 @@ fn find(name: &str) -> Option<&'static Parameter> {
         "names" => "client_encoding".to_string(),
         other => other.to_string(),
     };
-    PARAMETERS.iter().find(|parameter| parameter.name.eq_ignore_ascii_case(&name))
+    PARAMETERS
+        .iter()
+        .find(|parameter| parameter.name.eq_ignore_ascii_case(&name))
 }
 
 fn unrecognized(name: &str) -> PgError {
@@ -134,8 +137,10 @@ pub struct Settings {
 impl Settings {
     /// The defaults, for a session of `user`.
     pub fn new(user: &str) -> Self {
-        let mut start: HashMap<_, _> =
-            PARAMETERS.iter().map(|p| (p.name, p.default.to_string())).collect();
+        let mut start: HashMap<_, _> = PARAMETERS
+            .iter()
+            .map(|p| (p.name, p.default.to_string()))
+            .collect();
         start.insert("session_authorization", user.to_string());
         Self {
             current: start.clone(),
@@ -274,7 +279,13 @@ impl Settings {
     pub fn search_path(&self, user: &str) -> Vec<String> {
         split_list(self.text("search_path"))
             .into_iter()
-            .map(|schema| if schema == "$user" { user.to_string() } else { schema })
+            .map(|schema| {
+                if schema == "$user" {
+                    user.to_string()
+                } else {
+                    schema
+                }
+            })
             .filter(|schema| schema != crate::pg_catalog::PG_CATALOG)
             .collect()
     }
@@ -333,7 +344,12 @@ impl Settings {
         let value = self.text(parameter.name);
         match (parameter.kind, value.parse::<u64>()) {
             (Kind::Milliseconds, Ok(ms)) if ms > 0 => {
-                let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+                let units = [
+                    (86_400_000, "d"),
+                    (3_600_000, "h"),
+                    (60_000, "min"),
+                    (1_000, "s"),
+                ];
                 match units.iter().find(|(size, _)| ms % size == 0) {
                     Some((size, unit)) => format!("{}{unit}", ms / size),
                     None => format!("{ms}ms"),
@@ -357,7 +373,10 @@ fn check(name: &str, value: &str) -> Result<(&'static str, String)> {
     let invalid = || {
         PgError::new(
             sqlstate::INVALID_PARAMETER_VALUE,
-            format!("invalid value for parameter \"{}\": \"{value}\"", parameter.name),
+            format!(
+                "invalid value for parameter \"{}\": \"{value}\"",
+                parameter.name
+            ),
         )
     };
     let lower = value.trim().to_ascii_lowercase();
@@ -390,11 +409,15 @@ fn check(name: &str, value: &str) -> Result<(&'static str, String)> {
         Kind::Milliseconds => milliseconds(&lower).ok_or_else(invalid)?.to_string(),
         Kind::Enum(values) => {
             if parameter.name.ends_with("isolation") && lower == "serializable" {
-                return Err(PgError::unsupported("serializable transactions are not supported")
-                    .with_hint("REPEATABLE READ is snapshot isolation."));
+                return Err(
+                    PgError::unsupported("serializable transactions are not supported")
+                        .with_hint("REPEATABLE READ is snapshot isolation."),
+                );
             }
             let Some(known) = values.iter().find(|known| **known == lower) else {
-                return Err(invalid().with_hint(format!("Available values: {}.", values.join(", "))));
+                return Err(
+                    invalid().with_hint(format!("Available values: {}.", values.join(", ")))
+                );
             };
             (*known).to_string()
         }
@@ -415,10 +438,9 @@ fn check(name: &str, value: &str) -> Result<(&'static str, String)> {
             let aliases = parameter.name == "client_encoding" && same(&lower) == "unicode";
             let truth = parameter.default == "on" && matches!(lower.as_str(), "true" | "1" | "yes");
             if same(&lower) != same(parameter.default) && !aliases && !truth {
-                return Err(invalid().with_detail(format!(
-                    "Only \"{}\" is supported.",
-                    parameter.default
-                )));
+                return Err(
+                    invalid().with_detail(format!("Only \"{}\" is supported.", parameter.default))
+                );
             }
             parameter.default.to_string()
         }
@@ -427,7 +449,9 @@ fn check(name: &str, value: &str) -> Result<(&'static str, String)> {
 }
 
 fn milliseconds(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim() {
         "" | "ms" => 1,
@@ -482,9 +506,14 @@ fn split_list(text: &str) -> Vec<String> {
     text.split(',')
         .map(str::trim)
         .filter(|item| !item.is_empty())
-        .map(|item| match item.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-            Some(quoted) => quoted.replace("\"\"", "\""),
-            None => item.to_lowercase(),
+        .map(|item| {
+            match item
+                .strip_prefix('"')
+                .and_then(|rest| rest.strip_suffix('"'))
+            {
+                Some(quoted) => quoted.replace("\"\"", "\""),
+                None => item.to_lowercase(),
+            }
         })
         .collect()
 }

@@ -74,7 +74,10 @@ impl Session {
         if matches!(self.state, State::Idle) {
             let transaction = self.server.catalog.begin(&self.database)?;
             self.settings.begin();
-            self.state = State::Implicit { transaction, start_us: clock::now_us() };
+            self.state = State::Implicit {
+                transaction,
+                start_us: clock::now_us(),
+            };
         }
         Ok(())
     }
@@ -82,7 +85,14 @@ impl Session {
     /// Runs BEGIN, COMMIT, ROLLBACK and savepoint statements; `None` for all others.
     pub(super) async fn control(&mut self, statement: &Statement) -> Result<Option<Outcome>> {
         let tag = match statement {
-            Statement::StartTransaction { modes, begin, statements, exception, has_end_keyword, .. } => {
+            Statement::StartTransaction {
+                modes,
+                begin,
+                statements,
+                exception,
+                has_end_keyword,
+                ..
+            } => {
                 if !statements.is_empty() || exception.is_some() || *has_end_keyword {
                     return Err(PgError::syntax("BEGIN takes no statements"));
                 }
@@ -93,11 +103,16 @@ impl Session {
                 return Err(PgError::unsupported("AND CHAIN is not supported"));
             }
             Statement::Commit { .. } => self.commit_block().await?,
-            Statement::Rollback { savepoint: None, .. } => {
+            Statement::Rollback {
+                savepoint: None, ..
+            } => {
                 self.roll_back();
                 "ROLLBACK"
             }
-            Statement::Rollback { savepoint: Some(name), .. } => {
+            Statement::Rollback {
+                savepoint: Some(name),
+                ..
+            } => {
                 self.roll_back_to(name)?;
                 "ROLLBACK"
             }
@@ -135,20 +150,33 @@ impl Session {
                 ));
                 return Ok(());
             }
-            State::Implicit { transaction, start_us } => (transaction, start_us),
+            State::Implicit {
+                transaction,
+                start_us,
+            } => (transaction, start_us),
             State::Idle => {
                 self.settings.begin();
                 (self.server.catalog.begin(&self.database)?, clock::now_us())
             }
         };
         let savepoints = Vec::new();
-        self.state = State::Block(Block { transaction, start_us, failed: false, savepoints });
-        self.set_modes(modes, true).inspect_err(|_| self.roll_back())
+        self.state = State::Block(Block {
+            transaction,
+            start_us,
+            failed: false,
+            savepoints,
+        });
+        self.set_modes(modes, true)
+            .inspect_err(|_| self.roll_back())
     }
 
     /// Applies ISOLATION LEVEL and READ ONLY to the transaction, or to later ones.
     pub(super) fn set_modes(&mut self, modes: &[TransactionMode], local: bool) -> Result<()> {
-        let prefix = if local { "transaction" } else { "default_transaction" };
+        let prefix = if local {
+            "transaction"
+        } else {
+            "default_transaction"
+        };
         for mode in modes {
             let (name, value) = match mode {
                 TransactionMode::AccessMode(TransactionAccessMode::ReadOnly) => ("read_only", "on"),
@@ -168,7 +196,8 @@ impl Session {
                     },
                 ),
             };
-            self.settings.set(&format!("{prefix}_{name}"), value, local)?;
+            self.settings
+                .set(&format!("{prefix}_{name}"), value, local)?;
         }
         Ok(())
     }
@@ -239,12 +268,15 @@ impl Session {
 impl Block {
     fn find(&self, name: &Ident) -> Result<usize> {
         let name = names::fold(name);
-        self.savepoints.iter().rposition(|(other, _)| *other == name).ok_or_else(|| {
-            PgError::new(
-                sqlstate::INVALID_SAVEPOINT,
-                format!("savepoint \"{name}\" does not exist"),
-            )
-        })
+        self.savepoints
+            .iter()
+            .rposition(|(other, _)| *other == name)
+            .ok_or_else(|| {
+                PgError::new(
+                    sqlstate::INVALID_SAVEPOINT,
+                    format!("savepoint \"{name}\" does not exist"),
+                )
+            })
     }
 }
 

@@ -34,7 +34,10 @@ impl Session {
             Statement::ShowVariable { variable } => {
                 let rows = self.show(variable)?;
                 let tag = RowsTag::Fixed("SHOW".to_string());
-                Ok(Some(Outcome::Rows { stream: query::stream_of(rows), tag }))
+                Ok(Some(Outcome::Rows {
+                    stream: query::stream_of(rows),
+                    tag,
+                }))
             }
             Statement::Discard { object_type } => {
                 let tag = match object_type {
@@ -62,7 +65,12 @@ impl Session {
     fn set(&mut self, set: &Set) -> Result<()> {
         let in_block = matches!(self.state, State::Block(_));
         match set {
-            Set::SingleAssignment { scope, hivevar: false, variable, values } => {
+            Set::SingleAssignment {
+                scope,
+                hivevar: false,
+                variable,
+                values,
+            } => {
                 let name = parameter_name(variable);
                 let local = *scope == Some(ContextModifier::Local);
                 if local && !in_block {
@@ -88,10 +96,17 @@ impl Session {
                 }
                 self.settings.set("TimeZone", &value, *local)
             }
-            Set::SetNames { charset_name, collation_name: None } => {
-                self.settings.set("client_encoding", &charset_name.value, false)
-            }
-            Set::SetTransaction { modes, snapshot: None, session } => {
+            Set::SetNames {
+                charset_name,
+                collation_name: None,
+            } => self
+                .settings
+                .set("client_encoding", &charset_name.value, false),
+            Set::SetTransaction {
+                modes,
+                snapshot: None,
+                session,
+            } => {
                 if !session && !in_block {
                     self.notices.push(PgError::warning(
                         sqlstate::NO_ACTIVE_SQL_TRANSACTION,
@@ -100,8 +115,13 @@ impl Session {
                 }
                 self.set_modes(modes, !session)
             }
-            Set::SetRole { role_name: None, .. } => Ok(()),
-            Set::SetRole { role_name: Some(role), .. } if role.value == self.user => Ok(()),
+            Set::SetRole {
+                role_name: None, ..
+            } => Ok(()),
+            Set::SetRole {
+                role_name: Some(role),
+                ..
+            } if role.value == self.user => Ok(()),
             other => Err(PgError::unsupported(format!("{other} is not supported"))),
         }
     }
@@ -114,7 +134,10 @@ impl Session {
         } else {
             vec![self.settings.show(&name)?.0]
         };
-        let fields: Vec<_> = names.iter().map(|name| SqlType::Text.field(name, true)).collect();
+        let fields: Vec<_> = names
+            .iter()
+            .map(|name| SqlType::Text.field(name, true))
+            .collect();
         Ok(Arc::new(Schema::new(fields)))
     }
 
@@ -138,7 +161,10 @@ impl Session {
 }
 
 fn shown_name(variable: &[Ident]) -> String {
-    let words: Vec<_> = variable.iter().map(|word| word.value.to_lowercase()).collect();
+    let words: Vec<_> = variable
+        .iter()
+        .map(|word| word.value.to_lowercase())
+        .collect();
     match words.join(" ").as_str() {
         "transaction isolation level" => "transaction_isolation".to_string(),
         "session authorization" => "session_authorization".to_string(),
@@ -147,8 +173,12 @@ fn shown_name(variable: &[Ident]) -> String {
 }
 
 fn parameter_name(name: &ObjectName) -> String {
-    let parts: Vec<_> =
-        name.0.iter().filter_map(|part| part.as_ident()).map(|ident| ident.value.as_str()).collect();
+    let parts: Vec<_> = name
+        .0
+        .iter()
+        .filter_map(|part| part.as_ident())
+        .map(|ident| ident.value.as_str())
+        .collect();
     parts.join(".")
 }
 
@@ -163,14 +193,21 @@ fn value_text(value: &Expr) -> Result<String> {
             Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => Ok(text.clone()),
             Value::Number(number, _) => Ok(number.clone()),
             Value::Boolean(value) => Ok(value.to_string()),
-            other => Err(PgError::syntax(format!("syntax error at or near \"{other}\""))),
+            other => Err(PgError::syntax(format!(
+                "syntax error at or near \"{other}\""
+            ))),
         },
         Expr::Identifier(ident) => Ok(match ident.quote_style {
             Some(_) => format!("\"{}\"", ident.value.replace('"', "\"\"")),
             None => ident.value.clone(),
         }),
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => Ok(format!("-{}", value_text(expr)?)),
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => Ok(format!("-{}", value_text(expr)?)),
         Expr::Interval(interval) => value_text(&interval.value),
-        other => Err(PgError::syntax(format!("syntax error at or near \"{other}\""))),
+        other => Err(PgError::syntax(format!(
+            "syntax error at or near \"{other}\""
+        ))),
     }
 }

@@ -16,7 +16,7 @@ use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::functions::math::expr_fn::round;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, ReturnFieldArgs,
+    BinaryExpr, Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs,
     ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use nyala_catalog::types::SqlType;
@@ -27,7 +27,10 @@ use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn};
 
 impl From<ValueError> for PgError {
     fn from(error: ValueError) -> Self {
-        Self { detail: error.detail, ..Self::new(error.sqlstate, error.message) }
+        Self {
+            detail: error.detail,
+            ..Self::new(error.sqlstate, error.message)
+        }
     }
 }
 
@@ -60,24 +63,35 @@ fn resolve(
     input: &InputSettings,
 ) -> DataFusionResult<Transformed<Expr>> {
     let typed = |literal: Expr, other: &Expr| -> DataFusionResult<Expr> {
-        let Some(text) = literal_text(&literal) else { return Ok(literal) };
+        let Some(text) = literal_text(&literal) else {
+            return Ok(literal);
+        };
         // Names that only an outer query knows have no type here; coercion sees to them.
-        let Ok((_, field)) = other.to_field(schema) else { return Ok(literal) };
+        let Ok((_, field)) = other.to_field(schema) else {
+            return Ok(literal);
+        };
         match SqlType::of_field(&field) {
             SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name => Ok(literal),
             _ if field.data_type().is_null() => Ok(literal),
             // A literal is not rounded to the scale of what it is compared with.
             SqlType::Numeric(_) => value(text, &SqlType::Numeric(None), input),
             // These compare as the text they are stored as.
-            SqlType::Regclass | SqlType::Regtype | SqlType::Regproc | SqlType::Char
-            | SqlType::Int2vector | SqlType::Oidvector | SqlType::Json => Ok(literal),
+            SqlType::Regclass
+            | SqlType::Regtype
+            | SqlType::Regproc
+            | SqlType::Char
+            | SqlType::Int2vector
+            | SqlType::Oidvector
+            | SqlType::Json => Ok(literal),
             ty => value(text, &ty, input),
         }
     };
     match expr {
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
-            let (is_left, is_right) =
-                (literal_text(&left).is_some(), literal_text(&right).is_some());
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
+            let (is_left, is_right) = (
+                literal_text(&left).is_some(),
+                literal_text(&right).is_some(),
+            );
             let (left, right) = match (is_left, is_right) {
                 (true, false) => (Box::new(typed(*left, &right)?), right),
                 (false, true) => {
@@ -86,7 +100,11 @@ fn resolve(
                 }
                 _ => (left, right),
             };
-            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                left,
+                op,
+                right,
+            })))
         }
         Expr::Between(mut between) => {
             *between.low = typed(std::mem::take(&mut *between.low), &between.expr)?;
@@ -102,6 +120,11 @@ fn resolve(
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
 fn literal_text(expr: &Expr) -> Option<&str> {
@@ -168,7 +191,10 @@ fn rewrite(
     }
     if to.is_integer() && (from.data_type().is_decimal() || from.data_type().is_floating()) {
         let rounded = round(vec![*cast.expr]);
-        let cast = Cast { expr: Box::new(rounded), field: cast.field };
+        let cast = Cast {
+            expr: Box::new(rounded),
+            field: cast.field,
+        };
         return Ok(Transformed::yes(Expr::Cast(cast)));
     }
     Ok(Transformed::no(Expr::Cast(cast)))
@@ -184,7 +210,11 @@ struct TextInput {
 
 impl TextInput {
     fn new(ty: SqlType, settings: InputSettings) -> Self {
-        Self { ty, settings, signature: Signature::any(1, Volatility::Immutable) }
+        Self {
+            ty,
+            settings,
+            signature: Signature::any(1, Volatility::Immutable),
+        }
     }
 }
 
@@ -255,7 +285,11 @@ struct TextOutput {
 
 impl TextOutput {
     fn new(ty: SqlType, settings: FormatSettings) -> Self {
-        Self { ty, settings, signature: Signature::any(1, Volatility::Immutable) }
+        Self {
+            ty,
+            settings,
+            signature: Signature::any(1, Volatility::Immutable),
+        }
     }
 }
 
@@ -284,8 +318,14 @@ impl ScalarUDFImpl for TextOutput {
             return Err(PgError::internal("nyala_output takes one argument").into());
         };
         let text = to_text(values, &self.ty, &self.settings)?;
-        if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&text, 0)?));
+        if args
+            .args
+            .iter()
+            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)))
+        {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+                &text, 0,
+            )?));
         }
         Ok(ColumnarValue::Array(text))
     }
@@ -331,7 +371,10 @@ pub fn assign(
     if values.data_type().is_null() {
         return Ok(arrow::array::new_null_array(&target, values.len()));
     }
-    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     let is_text = values.data_type().is_string();
     if is_text {
         let text = cast_with_options(values, &DataType::Utf8View, &options)?;
@@ -382,15 +425,22 @@ pub fn assign(
 }
 
 fn round_half_away(values: &ArrayRef) -> Result<ArrayRef> {
-    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
     match values.data_type() {
         // Arrow rounds decimals half away from zero when it lowers the scale.
-        DataType::Decimal128(precision, _) => {
-            Ok(cast_with_options(values, &DataType::Decimal128(*precision, 0), &options)?)
-        }
-        DataType::Decimal256(precision, _) => {
-            Ok(cast_with_options(values, &DataType::Decimal256(*precision, 0), &options)?)
-        }
+        DataType::Decimal128(precision, _) => Ok(cast_with_options(
+            values,
+            &DataType::Decimal128(*precision, 0),
+            &options,
+        )?),
+        DataType::Decimal256(precision, _) => Ok(cast_with_options(
+            values,
+            &DataType::Decimal256(*precision, 0),
+            &options,
+        )?),
         _ => {
             let floats = cast_with_options(values, &DataType::Float64, &options)?;
             let rounded = floats

@@ -20,7 +20,10 @@ use crate::sql::{casts, names, parse, query};
 
 impl From<CopyError> for PgError {
     fn from(error: CopyError) -> Self {
-        Self { context: error.context, ..Self::from(error.error) }
+        Self {
+            context: error.context,
+            ..Self::from(error.error)
+        }
     }
 }
 
@@ -52,7 +55,15 @@ pub enum Copy {
 
 /// Reads a COPY statement.
 pub fn analyse(planner: &Planner, statement: &Statement) -> Result<Copy> {
-    let Statement::Copy { source, to, target, options, legacy_options, .. } = statement else {
+    let Statement::Copy {
+        source,
+        to,
+        target,
+        options,
+        legacy_options,
+        ..
+    } = statement
+    else {
         return Err(PgError::internal("not a COPY statement"));
     };
     match target {
@@ -67,20 +78,38 @@ pub fn analyse(planner: &Planner, statement: &Statement) -> Result<Copy> {
     }
     let options = copy_options(options, legacy_options)?;
     match (to, source) {
-        (false, CopySource::Query(_)) => Err(PgError::syntax("COPY query cannot be used with FROM")),
-        (false, CopySource::Table { table_name, columns }) => {
+        (false, CopySource::Query(_)) => {
+            Err(PgError::syntax("COPY query cannot be used with FROM"))
+        }
+        (
+            false,
+            CopySource::Table {
+                table_name,
+                columns,
+            },
+        ) => {
             let table = target_table(planner, table_name)?;
             let columns = column_positions(&table, columns)?;
             let names = column_names(&table, &columns);
             options.validate(Direction::From, &names)?;
-            Ok(Copy::From(CopyFrom { table, columns, options }))
+            Ok(Copy::From(CopyFrom {
+                table,
+                columns,
+                options,
+            }))
         }
         (true, CopySource::Query(query)) => {
             let query = query.clone();
             options.validate(Direction::To, &[])?;
             Ok(Copy::To(CopyTo { query, options }))
         }
-        (true, CopySource::Table { table_name, columns }) => {
+        (
+            true,
+            CopySource::Table {
+                table_name,
+                columns,
+            },
+        ) => {
             let name = names::relation_name(table_name, &planner.database)?;
             if let Some((Relation::View(_), _)) = planner.find_relation(&name)? {
                 return Err(PgError::new(
@@ -122,11 +151,18 @@ fn column_positions(table: &Table, columns: &[Ident]) -> Result<Vec<usize>> {
     let mut positions = Vec::with_capacity(columns.len());
     for column in columns {
         let name = names::fold(column);
-        let at = table.def.columns.iter().position(|column| column.name == name);
+        let at = table
+            .def
+            .columns
+            .iter()
+            .position(|column| column.name == name);
         let at = at.ok_or_else(|| {
             PgError::new(
                 sqlstate::UNDEFINED_COLUMN,
-                format!("column \"{name}\" of relation \"{}\" does not exist", table.def.name),
+                format!(
+                    "column \"{name}\" of relation \"{}\" does not exist",
+                    table.def.name
+                ),
             )
         })?;
         if positions.contains(&at) {
@@ -148,8 +184,13 @@ fn column_names(table: &Table, positions: &[usize]) -> Vec<String> {
 impl CopyFrom {
     /// Names and types of the data's columns.
     pub fn columns(&self) -> Vec<(String, SqlType)> {
-        let columns = self.columns.iter().filter_map(|at| self.table.def.columns.get(*at));
-        columns.map(|column| (column.name.clone(), column.ty.clone())).collect()
+        let columns = self
+            .columns
+            .iter()
+            .filter_map(|at| self.table.def.columns.get(*at));
+        columns
+            .map(|column| (column.name.clone(), column.ty.clone()))
+            .collect()
     }
 }
 
@@ -235,7 +276,9 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
                 "text" => parsed.format = CopyFormat::Text,
                 "csv" => parsed.format = CopyFormat::Csv,
                 "binary" => {
-                    return Err(PgError::unsupported("COPY format \"binary\" is not supported"));
+                    return Err(PgError::unsupported(
+                        "COPY format \"binary\" is not supported",
+                    ));
                 }
                 other => {
                     return Err(PgError::new(
@@ -290,7 +333,9 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
                 }
             }
             other => {
-                return Err(PgError::unsupported(format!("COPY option {other} is not supported")));
+                return Err(PgError::unsupported(format!(
+                    "COPY option {other} is not supported"
+                )));
             }
         }
     }

@@ -35,7 +35,10 @@ pub struct Defined {
 
 impl Defined {
     fn tag(tag: &str) -> Self {
-        Self { tag: tag.to_string(), notices: Vec::new() }
+        Self {
+            tag: tag.to_string(),
+            notices: Vec::new(),
+        }
     }
 
     fn with_notice(mut self, notice: String) -> Self {
@@ -69,7 +72,14 @@ pub async fn run(
             temporary: false,
             table: None,
             ..
-        } => drop_all(planner, transaction, *object_type, *if_exists, names, *cascade)?,
+        } => drop_all(
+            planner,
+            transaction,
+            *object_type,
+            *if_exists,
+            names,
+            *cascade,
+        )?,
         Statement::Truncate(truncate) => run_truncate(planner, transaction, truncate).await?,
         _ => return Ok(None),
     }))
@@ -81,12 +91,16 @@ fn create_schema(
     if_not_exists: bool,
 ) -> Result<Defined> {
     let SchemaName::Simple(name) = name else {
-        return Err(PgError::unsupported("CREATE SCHEMA AUTHORIZATION is not supported"));
+        return Err(PgError::unsupported(
+            "CREATE SCHEMA AUTHORIZATION is not supported",
+        ));
     };
     let name = names::single_name(name)?;
     if name.starts_with("pg_") || names::system_schema(&name).is_some() {
-        return Err(PgError::new("42939", format!("unacceptable schema name \"{name}\""))
-            .with_detail("This name is reserved for system schemas."));
+        return Err(
+            PgError::new("42939", format!("unacceptable schema name \"{name}\""))
+                .with_detail("This name is reserved for system schemas."),
+        );
     }
     let defined = Defined::tag("CREATE SCHEMA");
     if if_not_exists && transaction.definitions().schema(&name).is_some() {
@@ -112,7 +126,11 @@ fn place(
         )
         .with_detail("Names that end in $open or $closed stand for parts of tables."));
     }
-    if transaction.definitions().relation(schema, &name.name).is_some() {
+    if transaction
+        .definitions()
+        .relation(schema, &name.name)
+        .is_some()
+    {
         if if_not_exists {
             let notice = format!("relation \"{}\" already exists, skipping", name.name);
             return Ok(Err(Defined::tag("CREATE TABLE").with_notice(notice)));
@@ -129,15 +147,27 @@ fn refuse_table_options(create: &CreateTable) -> Result<()> {
     let refused = [
         (create.or_replace, "CREATE OR REPLACE TABLE"),
         (create.temporary, "CREATE TEMPORARY TABLE"),
-        (create.transient || create.volatile || create.dynamic || create.iceberg, "this kind of table"),
+        (
+            create.transient || create.volatile || create.dynamic || create.iceberg,
+            "this kind of table",
+        ),
         (create.like.is_some(), "LIKE"),
         (create.clone.is_some(), "CLONE"),
         (create.inherits.is_some(), "INHERITS"),
-        (create.partition_by.is_some() || create.partition_of.is_some(), "PARTITION BY"),
+        (
+            create.partition_by.is_some() || create.partition_of.is_some(),
+            "PARTITION BY",
+        ),
         (create.on_commit.is_some(), "ON COMMIT"),
         (create.without_rowid || create.strict, "this table option"),
-        (create.order_by.is_some() || create.cluster_by.is_some(), "this table option"),
-        (create.external || create.location.is_some() || create.file_format.is_some(), "this form of CREATE EXTERNAL TABLE"),
+        (
+            create.order_by.is_some() || create.cluster_by.is_some(),
+            "this table option",
+        ),
+        (
+            create.external || create.location.is_some() || create.file_format.is_some(),
+            "this form of CREATE EXTERNAL TABLE",
+        ),
     ];
     match refused.iter().find(|(given, _)| *given) {
         Some((_, what)) => Err(PgError::unsupported(format!("{what} is not supported"))),
@@ -172,10 +202,19 @@ async fn create_table(
         for column in &primary.columns {
             match &column.column.expr {
                 Expr::Identifier(ident) => names.push(names::fold(ident)),
-                other => return Err(PgError::syntax(format!("syntax error at or near \"{other}\""))),
+                other => {
+                    return Err(PgError::syntax(format!(
+                        "syntax error at or near \"{other}\""
+                    )));
+                }
             }
         }
-        set_key(&mut key, primary.name.as_ref().map(names::fold), names, &name)?;
+        set_key(
+            &mut key,
+            primary.name.as_ref().map(names::fold),
+            names,
+            &name,
+        )?;
     }
     let source = match &create.query {
         None => None,
@@ -208,7 +247,9 @@ async fn create_table(
         closed_when,
     };
     let table = transaction.create_table(new).await?;
-    let Some(plan) = source else { return Ok(Defined::tag("CREATE TABLE")) };
+    let Some(plan) = source else {
+        return Ok(Defined::tag("CREATE TABLE"));
+    };
     let mut stream = query::run_plan(planner, &plan).await?;
     let mut count = 0;
     while let Some(batch) = stream.try_next().await? {
@@ -255,14 +296,25 @@ fn column_definition(
     let ty = types::sql_type(&column.data_type)?;
     if matches!(
         ty,
-        SqlType::Regclass | SqlType::Regtype | SqlType::Regproc | SqlType::Int2vector
-            | SqlType::Oidvector | SqlType::Oid | SqlType::Name | SqlType::Char
+        SqlType::Regclass
+            | SqlType::Regtype
+            | SqlType::Regproc
+            | SqlType::Int2vector
+            | SqlType::Oidvector
+            | SqlType::Oid
+            | SqlType::Name
+            | SqlType::Char
     ) {
         return Err(PgError::unsupported(format!(
             "column \"{name}\" cannot have type {ty}, which only system relations have"
         )));
     }
-    let mut definition = ColumnDef { name, ty, not_null: false, default: None };
+    let mut definition = ColumnDef {
+        name,
+        ty,
+        not_null: false,
+        default: None,
+    };
     let mut key = None;
     for option in &column.options {
         match &option.option {
@@ -286,20 +338,28 @@ fn column_definition(
 /// A default has to be an expression without columns that fits the column.
 fn check_default(planner: &Planner, expr: &Expr, column: &ColumnDef) -> Result<()> {
     let empty = datafusion::common::DFSchema::empty();
-    let planned = planner.expression(&expr.to_string(), &empty).map_err(|error| {
-        if error.code == sqlstate::UNDEFINED_COLUMN {
-            PgError::unsupported("cannot use column reference in DEFAULT expression")
-        } else {
-            error
-        }
-    })?;
+    let planned = planner
+        .expression(&expr.to_string(), &empty)
+        .map_err(|error| {
+            if error.code == sqlstate::UNDEFINED_COLUMN {
+                PgError::unsupported("cannot use column reference in DEFAULT expression")
+            } else {
+                error
+            }
+        })?;
     // A literal that is no value of the type is found now, not at the first INSERT.
     if let PlanExpr::Literal(value, _) = planned
         && !value.is_null()
     {
         let field = SqlType::of_arrow(&value.data_type()).field(&column.name, true);
         let format = &planner.format;
-        casts::assign(&value.to_array()?, &field, &column.ty, &planner.input, format)?;
+        casts::assign(
+            &value.to_array()?,
+            &field,
+            &column.ty,
+            &planner.input,
+            format,
+        )?;
     }
     Ok(())
 }
@@ -323,12 +383,15 @@ fn set_key(
 fn key_positions(columns: &[ColumnDef], names: &[String]) -> Result<Vec<usize>> {
     let mut positions = Vec::with_capacity(names.len());
     for name in names {
-        let at = columns.iter().position(|column| column.name == *name).ok_or_else(|| {
-            PgError::new(
-                sqlstate::UNDEFINED_COLUMN,
-                format!("column \"{name}\" named in key does not exist"),
-            )
-        })?;
+        let at = columns
+            .iter()
+            .position(|column| column.name == *name)
+            .ok_or_else(|| {
+                PgError::new(
+                    sqlstate::UNDEFINED_COLUMN,
+                    format!("column \"{name}\" named in key does not exist"),
+                )
+            })?;
         if positions.contains(&at) {
             return Err(PgError::new(
                 sqlstate::DUPLICATE_COLUMN,
@@ -349,12 +412,18 @@ fn table_options(
     let options = match options {
         CreateTableOptions::None => return Ok(None),
         CreateTableOptions::With(options) => options,
-        other => return Err(PgError::syntax(format!("syntax error at or near \"{other}\""))),
+        other => {
+            return Err(PgError::syntax(format!(
+                "syntax error at or near \"{other}\""
+            )));
+        }
     };
     let mut closed_when = None;
     for option in options {
         let SqlOption::KeyValue { key, value } = option else {
-            return Err(PgError::syntax(format!("syntax error at or near \"{option}\"")));
+            return Err(PgError::syntax(format!(
+                "syntax error at or near \"{option}\""
+            )));
         };
         let name = names::fold(key);
         match (name.as_str(), value) {
@@ -369,7 +438,9 @@ fn table_options(
                 return Err(invalid_option("closed_when", "a string with a condition"));
             }
             (
-                "closed_partition_by" | "closed_location" | "offload_schedule"
+                "closed_partition_by"
+                | "closed_location"
+                | "offload_schedule"
                 | "housekeeping_schedule",
                 _,
             ) => {
@@ -428,7 +499,12 @@ fn query_columns(schema: &arrow::datatypes::Schema) -> Result<Vec<ColumnDef>> {
             ));
         }
         let ty = SqlType::of_field(field);
-        columns.push(ColumnDef { name, ty, not_null: false, default: None });
+        columns.push(ColumnDef {
+            name,
+            ty,
+            not_null: false,
+            default: None,
+        });
     }
     Ok(columns)
 }
@@ -447,20 +523,32 @@ async fn create_view(
     let name = names::relation_name(&create.name, &planner.database)?;
     let schema = names::creation_schema(transaction.definitions(), &planner.search_path, &name)?;
     let defined = Defined::tag("CREATE VIEW");
-    if create.if_not_exists && transaction.definitions().relation(schema, &name.name).is_some() {
-        return Ok(defined
-            .with_notice(format!("relation \"{}\" already exists, skipping", name.name)));
+    if create.if_not_exists
+        && transaction
+            .definitions()
+            .relation(schema, &name.name)
+            .is_some()
+    {
+        return Ok(defined.with_notice(format!(
+            "relation \"{}\" already exists, skipping",
+            name.name
+        )));
     }
     planner.open_externals(create.query.as_ref()).await?;
     let source: &Query = &create.query;
     if crate::sql::parameters::any(source) {
-        return Err(PgError::new(sqlstate::UNDEFINED_PARAMETER, "there is no parameter $1"));
+        return Err(PgError::new(
+            sqlstate::UNDEFINED_PARAMETER,
+            "there is no parameter $1",
+        ));
     }
     let plan = planner.plan(source, Vec::new())?;
     let mut output = query::output_schema(&plan).as_ref().clone();
     if !create.columns.is_empty() {
         if create.columns.len() > output.fields().len() {
-            return Err(PgError::syntax("CREATE VIEW specifies more column names than columns"));
+            return Err(PgError::syntax(
+                "CREATE VIEW specifies more column names than columns",
+            ));
         }
         let fields: Vec<_> = output
             .fields()
@@ -519,15 +607,18 @@ fn drop_all(
     for name in names {
         if object_type == ObjectType::Schema {
             let name = names::single_name(name)?;
-            let found = transaction.definitions().schema(&name).map(|schema| schema.oid);
+            let found = transaction
+                .definitions()
+                .schema(&name)
+                .map(|schema| schema.oid);
             match found {
                 Some(PUBLIC_SCHEMA_OID) | None if names::system_schema(&name).is_some() => {
                     return Err(required_schema(&name));
                 }
                 Some(oid) => transaction.drop_schema(oid, cascade)?,
                 None if if_exists => {
-                    defined = defined
-                        .with_notice(format!("schema \"{name}\" does not exist, skipping"));
+                    defined =
+                        defined.with_notice(format!("schema \"{name}\" does not exist, skipping"));
                 }
                 None => return Err(names::undefined_schema(&name)),
             }

@@ -50,7 +50,10 @@ pub struct Analysed {
 
 /// Whether this file runs the statement.
 pub fn is_dml(statement: &Statement) -> bool {
-    matches!(statement, Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_))
+    matches!(
+        statement,
+        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_)
+    )
 }
 
 /// Runs a statement in a transaction.
@@ -104,7 +107,10 @@ pub async fn analyse(planner: &mut Planner, statement: &Statement) -> Result<Ana
             Some(query::output_schema(&plan))
         }
     };
-    Ok(Analysed { parameters, columns })
+    Ok(Analysed {
+        parameters,
+        columns,
+    })
 }
 
 /// The table that a statement changes, and the name its columns are qualified with.
@@ -116,11 +122,14 @@ struct Target {
 impl Target {
     fn find(planner: &Planner, name: &ObjectName, alias: Option<&Ident>) -> Result<Self> {
         let relation_name = names::relation_name(name, &planner.database)?;
-        let alias = alias.cloned().unwrap_or_else(|| quoted(&relation_name.name));
+        let alias = alias
+            .cloned()
+            .unwrap_or_else(|| quoted(&relation_name.name));
         match planner.find_relation(&relation_name)? {
-            Some((Relation::Table(table), Part::All)) => {
-                Ok(Self { table: Arc::clone(table), alias })
-            }
+            Some((Relation::Table(table), Part::All)) => Ok(Self {
+                table: Arc::clone(table),
+                alias,
+            }),
             Some((Relation::Table(table), _)) => Err(PgError::unsupported(format!(
                 "cannot change a part of table \"{}\"",
                 table.def.name
@@ -153,15 +162,18 @@ impl Target {
     /// Position of a column that the statement names.
     fn column(&self, name: &str) -> Result<usize> {
         let columns = &self.table.def.columns;
-        columns.iter().position(|column| column.name == name).ok_or_else(|| {
-            PgError::new(
-                sqlstate::UNDEFINED_COLUMN,
-                format!(
-                    "column \"{name}\" of relation \"{}\" does not exist",
-                    self.table.def.name
-                ),
-            )
-        })
+        columns
+            .iter()
+            .position(|column| column.name == name)
+            .ok_or_else(|| {
+                PgError::new(
+                    sqlstate::UNDEFINED_COLUMN,
+                    format!(
+                        "column \"{name}\" of relation \"{}\" does not exist",
+                        self.table.def.name
+                    ),
+                )
+            })
     }
 
     /// `alias.column`.
@@ -182,7 +194,12 @@ impl Target {
     /// The address columns of a query's result, which come first.
     fn addresses(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let schema = self.table.codec.address_schema();
-        let columns: Vec<_> = rows.columns().iter().take(schema.fields().len()).cloned().collect();
+        let columns: Vec<_> = rows
+            .columns()
+            .iter()
+            .take(schema.fields().len())
+            .cloned()
+            .collect();
         Ok(RecordBatch::try_new(schema, columns)?)
     }
 
@@ -191,14 +208,21 @@ impl Target {
         let schema = result.schema();
         let mut columns = Vec::with_capacity(self.table.def.columns.len());
         for (at, definition) in self.table.def.columns.iter().enumerate() {
-            let (Some(values), Some(field)) =
-                (result.columns().get(first + at), schema.fields().get(first + at))
-            else {
+            let (Some(values), Some(field)) = (
+                result.columns().get(first + at),
+                schema.fields().get(first + at),
+            ) else {
                 return Err(PgError::internal("query for rows has too few columns"));
             };
             let field = field.as_ref().clone().with_name(&definition.name);
             let input = &planner.input;
-            columns.push(casts::assign(values, &field, &definition.ty, input, &planner.format)?);
+            columns.push(casts::assign(
+                values,
+                &field,
+                &definition.ty,
+                input,
+                &planner.format,
+            )?);
         }
         // Nullability is the constraint's business, whose error names the row.
         let fields: Vec<_> = self
@@ -246,7 +270,10 @@ fn quoted(name: &str) -> Ident {
 }
 
 fn aliased(expr: Expr, alias: &str) -> SelectItem {
-    SelectItem::ExprWithAlias { expr, alias: quoted(alias) }
+    SelectItem::ExprWithAlias {
+        expr,
+        alias: quoted(alias),
+    }
 }
 
 /// `SELECT items FROM tables WHERE condition`.
@@ -274,9 +301,14 @@ fn select_of(query: &mut Query) -> Result<&mut Select> {
 fn internal_table(name: &str, alias: &Ident) -> Result<TableWithJoins> {
     let mut query = parse::parse_query("SELECT NULL FROM x AS y")?;
     let mut from = std::mem::take(&mut select_of(&mut query)?.from);
-    let mut table =
-        from.pop().ok_or_else(|| PgError::internal("parsed FROM without a table"))?;
-    if let TableFactor::Table { name: table_name, alias: Some(table_alias), .. } = &mut table.relation
+    let mut table = from
+        .pop()
+        .ok_or_else(|| PgError::internal("parsed FROM without a table"))?;
+    if let TableFactor::Table {
+        name: table_name,
+        alias: Some(table_alias),
+        ..
+    } = &mut table.relation
     {
         let internal = quoted(&Planner::transient_name(name));
         *table_name = ObjectName(vec![ObjectNamePart::Identifier(internal)]);

@@ -16,7 +16,9 @@ pub fn fold(ident: &Ident) -> String {
         None => ident.value.to_lowercase(),
     };
     if name.len() > IDENTIFIER_BYTES_MAX {
-        let end = (0..=IDENTIFIER_BYTES_MAX).rev().find(|at| name.is_char_boundary(*at));
+        let end = (0..=IDENTIFIER_BYTES_MAX)
+            .rev()
+            .find(|at| name.is_char_boundary(*at));
         name.truncate(end.unwrap_or_default());
     }
     name
@@ -42,17 +44,31 @@ impl std::fmt::Display for RelationName {
 
 /// The relation an object name stands for; a database in front has to be the current one.
 pub fn relation_name(name: &ObjectName, database: &str) -> Result<RelationName> {
-    let parts: Vec<String> = name.0.iter().filter_map(ObjectNamePart::as_ident).map(fold).collect();
+    let parts: Vec<String> = name
+        .0
+        .iter()
+        .filter_map(ObjectNamePart::as_ident)
+        .map(fold)
+        .collect();
     match parts.as_slice() {
-        [name] => Ok(RelationName { schema: None, name: name.clone() }),
-        [schema, name] => Ok(RelationName { schema: Some(schema.clone()), name: name.clone() }),
-        [catalog, schema, name] if catalog == database => {
-            Ok(RelationName { schema: Some(schema.clone()), name: name.clone() })
-        }
+        [name] => Ok(RelationName {
+            schema: None,
+            name: name.clone(),
+        }),
+        [schema, name] => Ok(RelationName {
+            schema: Some(schema.clone()),
+            name: name.clone(),
+        }),
+        [catalog, schema, name] if catalog == database => Ok(RelationName {
+            schema: Some(schema.clone()),
+            name: name.clone(),
+        }),
         [_, _, _] => Err(PgError::unsupported(format!(
             "cross-database references are not implemented: \"{name}\""
         ))),
-        _ => Err(PgError::syntax(format!("improper qualified name (too many dotted names): {name}"))),
+        _ => Err(PgError::syntax(format!(
+            "improper qualified name (too many dotted names): {name}"
+        ))),
     }
 }
 
@@ -75,7 +91,9 @@ pub fn find<'a>(
             if system_schema(schema).is_some() {
                 return Ok(None);
             }
-            let schema = definitions.schema(schema).ok_or_else(|| undefined_schema(schema))?;
+            let schema = definitions
+                .schema(schema)
+                .ok_or_else(|| undefined_schema(schema))?;
             Ok(definitions.relation(schema.oid, &name.name))
         }
         None => Ok(search_path
@@ -106,7 +124,10 @@ pub fn creation_schema(
             .find_map(|schema| definitions.schema(schema))
             .map(|schema| schema.oid)
             .ok_or_else(|| {
-                PgError::new(sqlstate::UNDEFINED_SCHEMA, "no schema has been selected to create in")
+                PgError::new(
+                    sqlstate::UNDEFINED_SCHEMA,
+                    "no schema has been selected to create in",
+                )
             }),
     }
 }
@@ -123,10 +144,16 @@ pub fn system_schema(name: &str) -> Option<Oid> {
 
 /// 3F000.
 pub fn undefined_schema(name: &str) -> PgError {
-    PgError::new(sqlstate::UNDEFINED_SCHEMA, format!("schema \"{name}\" does not exist"))
+    PgError::new(
+        sqlstate::UNDEFINED_SCHEMA,
+        format!("schema \"{name}\" does not exist"),
+    )
 }
 
 /// 42P01.
 pub fn undefined_relation(name: &RelationName) -> PgError {
-    PgError::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
+    PgError::new(
+        sqlstate::UNDEFINED_TABLE,
+        format!("relation \"{name}\" does not exist"),
+    )
 }

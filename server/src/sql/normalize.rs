@@ -31,7 +31,6 @@ mod labels;
 mod lateral;
 mod single_row;
 
-pub use casts::cast_function;
 pub use labels::column_label;
 
 /// Rewrites a statement, query or expression in place.

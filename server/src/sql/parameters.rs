@@ -14,8 +14,8 @@ use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::{
-    CastKind, DataType, Expr, LimitClause, Query, Value, ValueWithSpan, Visit, VisitMut,
-    VisitorMut, visit_expressions, Visitor,
+    CastKind, DataType, Expr, LimitClause, Query, Value, ValueWithSpan, Visit, VisitMut, Visitor,
+    VisitorMut, visit_expressions,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -34,7 +34,9 @@ pub type ParameterTypes = BTreeMap<usize, Option<SqlType>>;
 
 /// The parameters that a tree holds, with the types that its syntax tells.
 pub fn declared(node: &impl Visit) -> Result<ParameterTypes> {
-    let mut found = Declared { types: BTreeMap::new() };
+    let mut found = Declared {
+        types: BTreeMap::new(),
+    };
     match node.visit(&mut found) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(found.types),
@@ -56,7 +58,10 @@ impl Declared {
 
     fn note_all(&mut self, expr: &Expr) -> Result<()> {
         self.note(expr, None)?;
-        if let Expr::Cast { expr, data_type, .. } = expr {
+        if let Expr::Cast {
+            expr, data_type, ..
+        } = expr
+        {
             self.note(expr, types::sql_type(data_type).ok())?;
         }
         Ok(())
@@ -91,10 +96,17 @@ impl Visitor for Declared {
 
 /// The number of `$n`.
 pub fn parameter_number(expr: &Expr) -> Result<Option<usize>> {
-    let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = expr else {
+    let Expr::Value(ValueWithSpan {
+        value: Value::Placeholder(name),
+        ..
+    }) = expr
+    else {
         return Ok(None);
     };
-    match name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok()) {
+    match name
+        .strip_prefix('$')
+        .and_then(|number| number.parse::<usize>().ok())
+    {
         Some(number) if (1..=PARAMETERS_MAX).contains(&number) => Ok(Some(number)),
         _ => Err(PgError::new(
             sqlstate::UNDEFINED_PARAMETER,
@@ -121,7 +133,9 @@ pub fn infer(planner: &Planner, query: &Query, types: &mut ParameterTypes) -> Re
     }
     let plan = planner.analysed(query, fields(types))?;
     for (name, field) in plan.get_parameter_fields()? {
-        let number = name.strip_prefix('$').and_then(|number| number.parse().ok());
+        let number = name
+            .strip_prefix('$')
+            .and_then(|number| number.parse().ok());
         if let (Some(number), Some(field)) = (number, field)
             && !field.data_type().is_null()
         {
@@ -137,12 +151,20 @@ pub fn settle(mut types: ParameterTypes, given: &[u32]) -> Result<Vec<SqlType>> 
     for (at, oid) in given.iter().enumerate() {
         if *oid != 0 {
             let ty = SqlType::of_oid(*oid).ok_or_else(|| {
-                PgError::new(sqlstate::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))
+                PgError::new(
+                    sqlstate::UNDEFINED_OBJECT,
+                    format!("type with OID {oid} does not exist"),
+                )
             })?;
             types.insert(at + 1, Some(ty));
         }
     }
-    let count = types.keys().next_back().copied().unwrap_or(0).max(given.len());
+    let count = types
+        .keys()
+        .next_back()
+        .copied()
+        .unwrap_or(0)
+        .max(given.len());
     Ok((1..=count)
         .map(|number| types.remove(&number).flatten().unwrap_or(SqlType::Text))
         .collect())
@@ -225,7 +247,9 @@ pub fn data_type(ty: &SqlType) -> Result<DataType> {
         SqlType::Varchar(_) | SqlType::Bpchar(_) => "text".to_string(),
         ty => ty.to_string(),
     };
-    Ok(Parser::new(&PostgreSqlDialect {}).try_with_sql(&text)?.parse_data_type()?)
+    Ok(Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(&text)?
+        .parse_data_type()?)
 }
 
 /// Gives parameters that stand alone a type: `$1` becomes `CAST($1 AS type)`.

@@ -90,7 +90,12 @@ fn external_table(parser: &mut Parser<'_>) -> Result<Option<CreateExternalTable>
     };
     parser.expect_keyword(Keyword::LOCATION)?;
     let location = parser.parse_literal_string()?;
-    Ok(Some(CreateExternalTable { name, if_not_exists, format, location }))
+    Ok(Some(CreateExternalTable {
+        name,
+        if_not_exists,
+        format,
+        location,
+    }))
 }
 
 /// PostgreSQL's wording, with the position, from sqlparser's `…, found: X at Line: l, Column: c`.
@@ -128,31 +133,45 @@ fn position_of(sql: &str, line: usize, column: usize) -> Option<usize> {
     if line == 0 || column == 0 {
         return None;
     }
-    let before: usize = sql.split('\n').take(line - 1).map(|line| line.chars().count() + 1).sum();
+    let before: usize = sql
+        .split('\n')
+        .take(line - 1)
+        .map(|line| line.chars().count() + 1)
+        .sum();
     Some(before + column)
 }
 
 /// Character position, from 1, of the first word `name` in the query, for error messages.
 pub fn position_of_name(sql: &str, name: &str) -> Option<usize> {
     let dialect = PostgreSqlDialect {};
-    let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().ok()?;
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .ok()?;
     let is_name = |token: &TokenWithSpan| match &token.token {
         Token::Word(word) if word.quote_style.is_none() => word.value.eq_ignore_ascii_case(name),
         Token::Word(word) => word.value == name,
         _ => false,
     };
     let start = tokens.iter().find(|token| is_name(token))?.span.start;
-    position_of(sql, usize::try_from(start.line).ok()?, usize::try_from(start.column).ok()?)
+    position_of(
+        sql,
+        usize::try_from(start.line).ok()?,
+        usize::try_from(start.column).ok()?,
+    )
 }
 
 /// Parses an expression that the catalog keeps as text (a default, a closing rule).
 pub fn parse_expression(text: &str) -> Result<sqlparser::ast::Expr> {
     let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect).with_recursion_limit(NESTING_MAX).try_with_sql(text)?;
+    let mut parser = Parser::new(&dialect)
+        .with_recursion_limit(NESTING_MAX)
+        .try_with_sql(text)?;
     let expr = parser.parse_expr()?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
-        return Err(PgError::syntax(format!("syntax error at or near \"{next}\"")));
+        return Err(PgError::syntax(format!(
+            "syntax error at or near \"{next}\""
+        )));
     }
     Ok(expr)
 }
@@ -160,10 +179,11 @@ pub fn parse_expression(text: &str) -> Result<sqlparser::ast::Expr> {
 /// Parses a query that the catalog keeps as text (a view), or that Nyala itself wrote.
 pub fn parse_query(text: &str) -> Result<Box<sqlparser::ast::Query>> {
     let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect).with_recursion_limit(NESTING_MAX).try_with_sql(text)?;
+    let mut parser = Parser::new(&dialect)
+        .with_recursion_limit(NESTING_MAX)
+        .try_with_sql(text)?;
     Ok(parser.parse_query()?)
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,9 @@ use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::planner::{
+    ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
+};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
@@ -96,16 +98,23 @@ impl Planner {
     }
 
     /// Adds rows that only this statement knows.
-    pub fn add_transient(&mut self, name: &str, rows: Vec<RecordBatch>, schema: SchemaRef) -> Result<()> {
+    pub fn add_transient(
+        &mut self,
+        name: &str,
+        rows: Vec<RecordBatch>,
+        schema: SchemaRef,
+    ) -> Result<()> {
         let table = MemTable::try_new(schema, vec![rows])?;
-        self.transient.insert(Self::transient_name(name), Arc::new(table));
+        self.transient
+            .insert(Self::transient_name(name), Arc::new(table));
         Ok(())
     }
 
     /// Adds all rows of a table, with the hidden row number where it has no key.
     pub fn add_addressed(&mut self, name: &str, table: &Arc<Table>) -> Result<()> {
         let scan = TableScan::with_addresses(self.view.clone(), Arc::clone(table))?;
-        self.transient.insert(Self::transient_name(name), Arc::new(scan));
+        self.transient
+            .insert(Self::transient_name(name), Arc::new(scan));
         Ok(())
     }
 
@@ -119,8 +128,11 @@ impl Planner {
         let mut oids = Vec::new();
         for name in names {
             // A name that is no relation may be a CTE's; planning will tell.
-            let Ok(name) = names::relation_name(&name, &self.database) else { continue };
-            if let Ok(Some(relation)) = names::find(&self.view.definitions, &self.search_path, &name)
+            let Ok(name) = names::relation_name(&name, &self.database) else {
+                continue;
+            };
+            if let Ok(Some(relation)) =
+                names::find(&self.view.definitions, &self.search_path, &name)
             {
                 oids.push(relation.oid());
             }
@@ -160,7 +172,10 @@ impl Planner {
     /// as they are known.
     pub fn plan(&self, query: &Query, parameters: Vec<Option<FieldRef>>) -> Result<LogicalPlan> {
         let plan = self.analysed(query, parameters)?;
-        let plan = self.state.analyzer().execute_and_check(plan, self.options(), |_, _| {})?;
+        let plan = self
+            .state
+            .analyzer()
+            .execute_and_check(plan, self.options(), |_, _| {})?;
         casts::rewrite_casts(plan, self.input, self.format)
     }
 
@@ -215,7 +230,10 @@ impl Planner {
         if part == Part::All {
             return Ok(None);
         }
-        let base = RelationName { schema: name.schema.clone(), name: base.to_string() };
+        let base = RelationName {
+            schema: name.schema.clone(),
+            name: base.to_string(),
+        };
         match names::find(definitions, &self.search_path, &base)? {
             Some(relation @ Relation::Table(table)) if table.is_hybrid() => {
                 Ok(Some((relation, part)))
@@ -232,7 +250,10 @@ impl Planner {
             return Ok(None);
         };
         let rows = rows?;
-        Ok(Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)))
+        Ok(Some(Arc::new(MemTable::try_new(
+            rows.schema(),
+            vec![vec![rows]],
+        )?)))
     }
 
     fn resolve(&self, name: &RelationName) -> Result<Arc<dyn TableProvider>> {
@@ -252,9 +273,11 @@ impl Planner {
             return Ok(system);
         }
         match self.find_relation(name)? {
-            Some((Relation::Table(table), part)) => {
-                Ok(Arc::new(TableScan::new(self.view.clone(), Arc::clone(table), part)))
-            }
+            Some((Relation::Table(table), part)) => Ok(Arc::new(TableScan::new(
+                self.view.clone(),
+                Arc::clone(table),
+                part,
+            ))),
             Some((Relation::View(view), _)) => self.view_provider(view),
             Some((Relation::External(def), _)) => match self.externals.get(&def.oid) {
                 Some(provider) => Ok(Arc::clone(provider)),
@@ -281,7 +304,9 @@ impl Planner {
 
 /// A function's name without `pg_catalog.` or `nyala.`.
 fn bare_function(name: &str) -> &str {
-    name.strip_prefix("pg_catalog.").or_else(|| name.strip_prefix("nyala.")).unwrap_or(name)
+    name.strip_prefix("pg_catalog.")
+        .or_else(|| name.strip_prefix("nyala."))
+        .unwrap_or(name)
 }
 
 impl ContextProvider for Planner {
@@ -315,10 +340,16 @@ impl ContextProvider for Planner {
         let schema = DFSchema::empty();
         let args = args
             .into_iter()
-            .map(|arg| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg)))
+            .map(|arg| {
+                simplifier
+                    .coerce(arg, &schema)
+                    .and_then(|arg| simplifier.simplify(arg))
+            })
             .collect::<DataFusionResult<Vec<_>>>()?;
         let args = TableFunctionArgs::new(&args, &self.state);
-        Ok(provider_as_source(function.create_table_provider_with_args(args)?))
+        Ok(provider_as_source(
+            function.create_table_provider_with_args(args)?,
+        ))
     }
 
     fn create_cte_work_table(
@@ -326,7 +357,9 @@ impl ContextProvider for Planner {
         name: &str,
         schema: SchemaRef,
     ) -> DataFusionResult<Arc<dyn TableSource>> {
-        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(
+            name, schema,
+        ))))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
@@ -352,15 +385,24 @@ impl ContextProvider for Planner {
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
-        self.state.higher_order_functions().get(bare_function(name)).cloned()
+        self.state
+            .higher_order_functions()
+            .get(bare_function(name))
+            .cloned()
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.state.aggregate_functions().get(bare_function(name)).cloned()
+        self.state
+            .aggregate_functions()
+            .get(bare_function(name))
+            .cloned()
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        self.state.window_functions().get(bare_function(name)).cloned()
+        self.state
+            .window_functions()
+            .get(bare_function(name))
+            .cloned()
     }
 
     fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
@@ -373,11 +415,20 @@ impl ContextProvider for Planner {
 
     fn udf_names(&self) -> Vec<String> {
         let system = pg_catalog::function_names().map(str::to_string);
-        self.state.scalar_functions().keys().cloned().chain(system).collect()
+        self.state
+            .scalar_functions()
+            .keys()
+            .cloned()
+            .chain(system)
+            .collect()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
-        self.state.higher_order_functions().keys().cloned().collect()
+        self.state
+            .higher_order_functions()
+            .keys()
+            .cloned()
+            .collect()
     }
 
     fn udaf_names(&self) -> Vec<String> {

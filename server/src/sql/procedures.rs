@@ -8,9 +8,7 @@ use datafusion::common::DFSchema;
 use nyala_catalog::definitions::{Relation, arrow_schema};
 use nyala_catalog::types::SqlType;
 use nyala_catalog::{Catalog, Part, housekeeping};
-use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value,
-};
+use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::NYALA;
@@ -19,8 +17,15 @@ use crate::sql::{ddl, names, parse};
 
 /// Result columns of `CALL nyala.housekeeping`.
 pub fn columns() -> SchemaRef {
-    let names = ["rows_moved", "rows_folded", "files_written", "closed_version"];
-    Arc::new(Schema::new(names.map(|name| SqlType::Int8.field(name, false)).to_vec()))
+    let names = [
+        "rows_moved",
+        "rows_folded",
+        "files_written",
+        "closed_version",
+    ];
+    Arc::new(Schema::new(
+        names.map(|name| SqlType::Int8.field(name, false)).to_vec(),
+    ))
 }
 
 /// Runs a procedure. It commits by itself, so it cannot stand in a transaction block.
@@ -31,11 +36,18 @@ pub async fn call(
 ) -> Result<RecordBatch> {
     let name = names::relation_name(&function.name, &planner.database)?;
     let arguments = text_arguments(function)?;
-    match (name.schema.as_deref(), name.name.as_str(), arguments.as_slice()) {
+    match (
+        name.schema.as_deref(),
+        name.name.as_str(),
+        arguments.as_slice(),
+    ) {
         (Some(NYALA), "housekeeping", [table]) => run_housekeeping(catalog, planner, table).await,
         _ => Err(PgError::new(
             sqlstate::UNDEFINED_FUNCTION,
-            format!("procedure {name} with {} arguments does not exist", arguments.len()),
+            format!(
+                "procedure {name} with {} arguments does not exist",
+                arguments.len()
+            ),
         )
         .with_hint("There is nyala.housekeeping(table).")),
     }
@@ -67,7 +79,11 @@ async fn run_housekeeping(
     let name = match parse::parse_expression(table)? {
         Expr::Identifier(ident) => vec![ident].into(),
         Expr::CompoundIdentifier(idents) => idents.into(),
-        _ => return Err(PgError::syntax(format!("\"{table}\" is not a table's name"))),
+        _ => {
+            return Err(PgError::syntax(format!(
+                "\"{table}\" is not a table's name"
+            )));
+        }
     };
     let name = names::relation_name(&name, &planner.database)?;
     let table = match planner.find_relation(&name)? {
@@ -92,10 +108,16 @@ async fn run_housekeeping(
     let rule = planner.state.create_physical_expr(rule, &schema)?;
     let database = &planner.view.definitions.database;
     let report = housekeeping::run(catalog, database, table.def.oid, &rule).await?;
-    let numbers =
-        [report.rows_moved, report.rows_folded, report.files_written, report.closed_version];
+    let numbers = [
+        report.rows_moved,
+        report.rows_folded,
+        report.files_written,
+        report.closed_version,
+    ];
     let arrays = numbers.map(|number| -> ArrayRef {
-        Arc::new(Int64Array::from(vec![i64::try_from(number).unwrap_or(i64::MAX)]))
+        Arc::new(Int64Array::from(vec![
+            i64::try_from(number).unwrap_or(i64::MAX),
+        ]))
     });
     Ok(RecordBatch::try_new(self::columns(), arrays.to_vec())?)
 }

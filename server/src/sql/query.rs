@@ -32,17 +32,24 @@ pub async fn run_plan(planner: &Planner, plan: &LogicalPlan) -> Result<SendableR
     let told = Arc::clone(&schema);
     let rows = rows.map(move |batch| {
         let batch = batch?;
-        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let options =
+            arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let columns = batch
             .columns()
             .iter()
             .zip(told.fields())
-            .map(|(column, field)| match column.data_type() == field.data_type() {
-                true => Ok(Arc::clone(column)),
-                false => arrow::compute::cast(column, field.data_type()),
-            })
+            .map(
+                |(column, field)| match column.data_type() == field.data_type() {
+                    true => Ok(Arc::clone(column)),
+                    false => arrow::compute::cast(column, field.data_type()),
+                },
+            )
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&told), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            Arc::clone(&told),
+            columns,
+            &options,
+        )?)
     });
     Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
 }
@@ -59,7 +66,10 @@ pub fn output_schema(plan: &LogicalPlan) -> SchemaRef {
 }
 
 /// All rows of a query, with its schema.
-pub async fn collect(planner: &mut Planner, query: &Query) -> Result<(SchemaRef, Vec<RecordBatch>)> {
+pub async fn collect(
+    planner: &mut Planner,
+    query: &Query,
+) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let stream = run(planner, query).await?;
     let schema = stream.schema();
     Ok((schema, stream.try_collect().await?))
@@ -78,12 +88,17 @@ pub async fn explain(planner: &mut Planner, query: &Query, analyze: bool) -> Res
     let text = if analyze {
         let mut rows = execute_stream(Arc::clone(&physical), planner.state.task_ctx())?;
         while rows.try_next().await?.is_some() {}
-        DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(true).to_string()
+        DisplayableExecutionPlan::with_metrics(physical.as_ref())
+            .indent(true)
+            .to_string()
     } else {
         displayable(physical.as_ref()).indent(true).to_string()
     };
     let lines: StringViewArray = text.lines().map(Some).collect();
-    Ok(RecordBatch::try_new(explain_schema(), vec![Arc::new(lines)])?)
+    Ok(RecordBatch::try_new(
+        explain_schema(),
+        vec![Arc::new(lines)],
+    )?)
 }
 
 /// One batch as a stream.

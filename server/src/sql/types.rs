@@ -6,9 +6,7 @@ use arrow::datatypes::FieldRef;
 use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::planner::TypePlanner;
 use nyala_catalog::types::SqlType;
-use sqlparser::ast::{
-    ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, TimezoneInfo,
-};
+use sqlparser::ast::{ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, TimezoneInfo};
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::names;
@@ -25,15 +23,16 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
         DataType::BigInt(_) | DataType::Int8(_) => SqlType::Int8,
         DataType::Real | DataType::Float4 => SqlType::Float4,
         DataType::Float(ExactNumberInfo::Precision(bits)) if *bits <= 24 => SqlType::Float4,
-        DataType::Float8
-        | DataType::Float(_)
-        | DataType::Double(_)
-        | DataType::DoublePrecision => SqlType::Float8,
+        DataType::Float8 | DataType::Float(_) | DataType::Double(_) | DataType::DoublePrecision => {
+            SqlType::Float8
+        }
         DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => numeric(info)?,
         DataType::Text => SqlType::Text,
         DataType::Varchar(length)
         | DataType::CharVarying(length)
-        | DataType::CharacterVarying(length) => SqlType::Varchar(character_length(length.as_ref())?),
+        | DataType::CharacterVarying(length) => {
+            SqlType::Varchar(character_length(length.as_ref())?)
+        }
         DataType::Char(length) | DataType::Character(length) => {
             SqlType::Bpchar(Some(character_length(length.as_ref())?.unwrap_or(1)))
         }
@@ -56,8 +55,12 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
             element => SqlType::Array(Box::new(element)),
         },
         DataType::Custom(name, modifiers) => {
-            let parts: Vec<String> =
-                name.0.iter().filter_map(|part| part.as_ident()).map(names::fold).collect();
+            let parts: Vec<String> = name
+                .0
+                .iter()
+                .filter_map(|part| part.as_ident())
+                .map(names::fold)
+                .collect();
             let bare = match parts.as_slice() {
                 [bare] => bare,
                 [schema, bare] if schema == "pg_catalog" => bare,
@@ -70,7 +73,9 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
             text.parse().map_err(|_| undefined(data_type))?
         }
         DataType::Time(..) => {
-            return Err(PgError::unsupported(format!("type {data_type} is not supported")));
+            return Err(PgError::unsupported(format!(
+                "type {data_type} is not supported"
+            )));
         }
         other => return Err(undefined(other)),
     })
@@ -79,7 +84,10 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
 fn undefined(data_type: &DataType) -> PgError {
     PgError::new(
         sqlstate::UNDEFINED_OBJECT,
-        format!("type \"{}\" does not exist", data_type.to_string().to_lowercase()),
+        format!(
+            "type \"{}\" does not exist",
+            data_type.to_string().to_lowercase()
+        ),
     )
 }
 
@@ -102,7 +110,9 @@ fn numeric(info: &ExactNumberInfo) -> Result<SqlType> {
     }
     let fits = |scale: &i64| u64::try_from(*scale).is_ok_and(|scale| scale <= precision);
     match (u8::try_from(precision), i8::try_from(scale)) {
-        (Ok(precision), Ok(small)) if fits(&scale) => Ok(SqlType::Numeric(Some((precision, small)))),
+        (Ok(precision), Ok(small)) if fits(&scale) => {
+            Ok(SqlType::Numeric(Some((precision, small))))
+        }
         _ => Err(PgError::new(
             sqlstate::INVALID_PARAMETER_VALUE,
             format!("NUMERIC scale {scale} must be between 0 and precision {precision}"),

@@ -99,7 +99,8 @@ impl CopyReader {
     }
 
     /// The schema of the batches: the columns in their order, all nullable.
-    pub fn schema(&self) -> SchemaRef {
+    #[cfg(test)]
+    pub fn schema(&self) -> arrow::datatypes::SchemaRef {
         Arc::clone(&self.rows.schema)
     }
 

@@ -25,7 +25,9 @@ fn values_are_checked_and_printed_in_their_canonical_form() {
         Err(sqlstate::UNDEFINED_OBJECT)
     );
     assert_eq!(
-        settings.set("client_encoding", "latin1", false).map_err(code),
+        settings
+            .set("client_encoding", "latin1", false)
+            .map_err(code),
         Err(sqlstate::INVALID_PARAMETER_VALUE)
     );
     assert_eq!(
@@ -55,6 +57,8 @@ fn set_follows_the_transaction() {
 fn the_search_path_is_a_list_of_names() {
     let mut settings = Settings::new("nyala");
     assert_eq!(settings.search_path("me"), ["me", "public"]);
-    settings.set("search_path", "Sales, \"Old Data\", pg_catalog", false).unwrap();
+    settings
+        .set("search_path", "Sales, \"Old Data\", pg_catalog", false)
+        .unwrap();
     assert_eq!(settings.search_path("me"), ["sales", "Old Data"]);
 }

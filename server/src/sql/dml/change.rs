@@ -21,10 +21,17 @@ use crate::sql::{names, parameters, query};
 
 fn target_of(planner: &Planner, table: &TableWithJoins) -> Result<Target> {
     match &table.relation {
-        TableFactor::Table { name, alias, args: None, .. } if table.joins.is_empty() => {
+        TableFactor::Table {
+            name,
+            alias,
+            args: None,
+            ..
+        } if table.joins.is_empty() => {
             Target::find(planner, name, alias.as_ref().map(|alias| &alias.name))
         }
-        other => Err(PgError::syntax(format!("syntax error at or near \"{other}\""))),
+        other => Err(PgError::syntax(format!(
+            "syntax error at or near \"{other}\""
+        ))),
     }
 }
 
@@ -37,13 +44,17 @@ pub(super) fn update_target(planner: &Planner, update: &Update) -> Result<Target
 
 pub(super) fn delete_target(planner: &Planner, delete: &Delete) -> Result<Target> {
     if !delete.order_by.is_empty() || delete.limit.is_some() || !delete.tables.is_empty() {
-        return Err(PgError::syntax("DELETE takes one table, no ORDER BY and no LIMIT"));
+        return Err(PgError::syntax(
+            "DELETE takes one table, no ORDER BY and no LIMIT",
+        ));
     }
     let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
     match from.as_slice() {
         [table] => target_of(planner, table),
-        _ => Err(PgError::syntax("DELETE takes one table")
-            .with_hint("Use USING to join other tables.")),
+        _ => {
+            Err(PgError::syntax("DELETE takes one table")
+                .with_hint("Use USING to join other tables."))
+        }
     }
 }
 
@@ -83,7 +94,10 @@ fn column_name(name: &ObjectName) -> Result<String> {
 
 /// Gives parameters that are assigned directly the types of their columns.
 pub(super) fn type_parameters(assignments: &mut [Assignment], table: &Arc<Table>) -> Result<()> {
-    let target = Target { table: Arc::clone(table), alias: quoted(&table.def.name) };
+    let target = Target {
+        table: Arc::clone(table),
+        alias: quoted(&table.def.name),
+    };
     let columns = assigned_columns(assignments, &target)?;
     for (assignment, at) in assignments.iter_mut().zip(columns) {
         if let Some(column) = table.def.columns.get(at) {
@@ -172,12 +186,16 @@ pub(super) async fn update(
     if let (Some(first), Some(first_addresses)) = (rows.first(), addresses.first()) {
         // All at once: a row may take the key that another one gives up.
         let all = arrow::compute::concat_batches(&first.schema(), &rows)?;
-        let all_addresses =
-            arrow::compute::concat_batches(&first_addresses.schema(), &addresses)?;
-        transaction.replace(&target.table, &all_addresses, &all).await?;
+        let all_addresses = arrow::compute::concat_batches(&first_addresses.schema(), &addresses)?;
+        transaction
+            .replace(&target.table, &all_addresses, &all)
+            .await?;
     }
     let returning = returning(planner, &target, update.returning.as_ref(), rows).await?;
-    Ok(Changed { tag: format!("UPDATE {count}"), returning })
+    Ok(Changed {
+        tag: format!("UPDATE {count}"),
+        returning,
+    })
 }
 
 pub(super) async fn delete(
@@ -201,7 +219,10 @@ pub(super) async fn delete(
         }
     }
     let returning = returning(planner, &target, delete.returning.as_ref(), rows).await?;
-    Ok(Changed { tag: format!("DELETE {count}"), returning })
+    Ok(Changed {
+        tag: format!("DELETE {count}"),
+        returning,
+    })
 }
 
 /// A join may meet a row of the target several times; PostgreSQL changes it once.

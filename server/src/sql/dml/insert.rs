@@ -34,7 +34,11 @@ pub(super) fn target(planner: &Planner, insert: &Insert) -> Result<Target> {
     let TableObject::TableName(name) = &insert.table else {
         return Err(PgError::syntax("INSERT needs a table name"));
     };
-    Target::find(planner, name, insert.table_alias.as_ref().map(|alias| &alias.alias))
+    Target::find(
+        planner,
+        name,
+        insert.table_alias.as_ref().map(|alias| &alias.alias),
+    )
 }
 
 /// Positions of the columns that the source gives, in its order.
@@ -59,7 +63,10 @@ fn given_columns(insert: &Insert, target: &Target) -> Result<Vec<usize>> {
 
 /// Gives parameters in VALUES and SET the types of their columns.
 pub(super) fn type_parameters(insert: &mut Insert, table: &Arc<Table>) -> Result<()> {
-    let target = Target { table: Arc::clone(table), alias: quoted(&table.def.name) };
+    let target = Target {
+        table: Arc::clone(table),
+        alias: quoted(&table.def.name),
+    };
     let given = given_columns(insert, &target)?;
     if let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|query| query.body.as_mut()) {
         for row in &mut values.rows {
@@ -71,7 +78,8 @@ pub(super) fn type_parameters(insert: &mut Insert, table: &Arc<Table>) -> Result
         }
     }
     if let Some(OnInsert::OnConflict(OnConflict {
-        action: OnConflictAction::DoUpdate(update), ..
+        action: OnConflictAction::DoUpdate(update),
+        ..
     })) = &mut insert.on
     {
         super::change::type_parameters(&mut update.assignments, table)?;
@@ -81,7 +89,12 @@ pub(super) fn type_parameters(insert: &mut Insert, table: &Arc<Table>) -> Result
 
 /// The expression of a column's default; NULL where it has none.
 pub(super) fn default_of(table: &Table, at: usize) -> Result<Expr> {
-    match table.def.columns.get(at).and_then(|column| column.default.as_ref()) {
+    match table
+        .def
+        .columns
+        .get(at)
+        .and_then(|column| column.default.as_ref())
+    {
         Some(text) => parse::parse_expression(text),
         None => Ok(Expr::Value(Value::Null.with_empty_span())),
     }
@@ -95,7 +108,10 @@ pub(super) fn is_default(expr: &Expr) -> bool {
 
 /// A query for full rows of the table: the source's columns where it gives them, else defaults.
 pub(super) fn source(planner: &Planner, insert: &Insert, table: &Arc<Table>) -> Result<Box<Query>> {
-    let target = Target { table: Arc::clone(table), alias: quoted(&table.def.name) };
+    let target = Target {
+        table: Arc::clone(table),
+        alias: quoted(&table.def.name),
+    };
     let mut given = given_columns(insert, &target)?;
     let Some(source) = &insert.source else {
         let items = (0..table.def.columns.len())
@@ -120,19 +136,30 @@ pub(super) fn source(planner: &Planner, insert: &Insert, table: &Arc<Table>) -> 
             width
         }
         // Columns of a query are known once it is planned.
-        _ => planner.analysed(&source, Vec::new())?.schema().fields().len(),
+        _ => planner
+            .analysed(&source, Vec::new())?
+            .schema()
+            .fields()
+            .len(),
     };
     if width > given.len() {
-        return Err(PgError::syntax("INSERT has more expressions than target columns"));
+        return Err(PgError::syntax(
+            "INSERT has more expressions than target columns",
+        ));
     }
     if width < given.len() {
         if !insert.columns.is_empty() {
-            return Err(PgError::syntax("INSERT has more target columns than expressions"));
+            return Err(PgError::syntax(
+                "INSERT has more target columns than expressions",
+            ));
         }
         given.truncate(width);
     }
     let names: Vec<String> = (0..width).map(|at| format!("\"$given{at}\"")).collect();
-    let text = format!("SELECT NULL FROM (SELECT NULL) AS \"$source\" ({})", names.join(", "));
+    let text = format!(
+        "SELECT NULL FROM (SELECT NULL) AS \"$source\" ({})",
+        names.join(", ")
+    );
     let mut wrapper = parse::parse_query(&text)?;
     let select = select_of(&mut wrapper)?;
     if let Some(TableFactor::Derived { subquery, .. }) =
@@ -167,7 +194,11 @@ pub(super) async fn run(
             check_conflict_target(conflict, &target.table)?;
             Some(conflict)
         }
-        Some(_) => return Err(PgError::syntax("ON DUPLICATE KEY is not PostgreSQL's syntax")),
+        Some(_) => {
+            return Err(PgError::syntax(
+                "ON DUPLICATE KEY is not PostgreSQL's syntax",
+            ));
+        }
     };
     let query = source(planner, insert, &target.table)?;
     let mut stream = query::run(planner, &query).await?;
@@ -205,7 +236,10 @@ pub(super) async fn run(
         }
     }
     let returning = returning(planner, &target, insert.returning.as_ref(), written).await?;
-    Ok(Changed { tag: format!("INSERT 0 {count}"), returning })
+    Ok(Changed {
+        tag: format!("INSERT 0 {count}"),
+        returning,
+    })
 }
 
 fn concat(batches: &[RecordBatch]) -> Result<RecordBatch> {
@@ -222,7 +256,10 @@ fn with_schema(batch: &RecordBatch, fields: &arrow::datatypes::Fields) -> Result
         .iter()
         .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
         .collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().to_vec())?)
+    Ok(RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        batch.columns().to_vec(),
+    )?)
 }
 
 /// ON CONFLICT needs a unique constraint, and there is only the primary key.
@@ -258,7 +295,11 @@ fn check_conflict_target(conflict: &OnConflict, table: &Table) -> Result<()> {
             named.sort_unstable();
             named.dedup();
             key_columns.sort_unstable();
-            if named == key_columns { Ok(()) } else { Err(no_match()) }
+            if named == key_columns {
+                Ok(())
+            } else {
+                Err(no_match())
+            }
         }
         Some(ConflictTarget::OnConstraint(name)) => {
             let name = names::single_name(name)?;
@@ -295,14 +336,21 @@ async fn upsert(
     let do_nothing = matches!(conflict.action, OnConflictAction::DoNothing);
     for column in table.key_columns() {
         // A NULL key is an error before it can conflict.
-        if batch.columns().get(*column).is_some_and(|keys| keys.null_count() > 0) {
+        if batch
+            .columns()
+            .get(*column)
+            .is_some_and(|keys| keys.null_count() > 0)
+        {
             transaction.insert(&table, &batch).await?;
         }
     }
     let addresses = table.codec.project_key(&batch)?;
     let keys = table.codec.encode_keys(&addresses)?;
-    let first: BooleanArray =
-        keys.into_iter().map(|key| Some(seen.insert(key))).collect::<Vec<_>>().into();
+    let first: BooleanArray = keys
+        .into_iter()
+        .map(|key| Some(seen.insert(key)))
+        .collect::<Vec<_>>()
+        .into();
     let batch = match (first.false_count() > 0, do_nothing) {
         (false, _) => batch,
         (true, true) => filter_record_batch(&batch, &first)?,
@@ -316,7 +364,9 @@ async fn upsert(
             ));
         }
     };
-    let existing = transaction.existing(&table, &table.codec.project_key(&batch)?).await?;
+    let existing = transaction
+        .existing(&table, &table.codec.project_key(&batch)?)
+        .await?;
     let new_rows = filter_record_batch(&batch, &not(&existing.found)?)?;
     let mut affected = Vec::new();
     if new_rows.num_rows() > 0 {
@@ -383,7 +433,12 @@ async fn do_update(
     batches
         .iter()
         .filter(|batch| batch.num_rows() > 0)
-        .map(|batch| Ok((target.addresses(batch)?, target.rows(planner, batch, addresses)?)))
+        .map(|batch| {
+            Ok((
+                target.addresses(batch)?,
+                target.rows(planner, batch, addresses)?,
+            ))
+        })
         .collect()
 }
 
@@ -394,7 +449,10 @@ fn numbered(rows: &RecordBatch) -> Result<RecordBatch> {
     fields.push(Arc::new(Field::new(PAIR, DataType::Int64, false)));
     let mut columns = rows.columns().to_vec();
     columns.push(Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef);
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    Ok(RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns,
+    )?)
 }
 
 /// In DO UPDATE a column without a qualifier is the existing row's.
