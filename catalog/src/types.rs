@@ -493,8 +493,10 @@ mod tests {
             SqlType::Regclass,
             SqlType::Int2vector,
         ];
-        let arrays: Vec<_> =
-            scalars.iter().map(|ty| SqlType::Array(Box::new(ty.clone()))).collect();
+        let arrays: Vec<_> = scalars
+            .iter()
+            .map(|ty| SqlType::Array(Box::new(ty.clone())))
+            .collect();
         [scalars, arrays].concat()
     }
 

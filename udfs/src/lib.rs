@@ -31,7 +31,6 @@ pub mod json_merge_patch;
 mod json_node;
 mod json_path;
 mod json_reader;
-#[cfg(test)]
 pub mod pg_type;
 #[cfg(test)]
 mod random_json;

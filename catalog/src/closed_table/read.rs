@@ -44,12 +44,15 @@ pub(super) struct RowsToRead {
     pub(super) selection: RowSelection,
 }
 
+/// A file's path, a row group and a leaf column of it.
+type ColumnChunk = (String, usize, usize);
+
 /// What is kept of a table's files between reads.
 #[derive(Default)]
 pub(super) struct ReaderCache {
     footers: Mutex<Recent<String, ArrowReaderMetadata>>,
     /// By file, row group and leaf column; `None` where there is no filter.
-    blooms: Mutex<Recent<(String, usize, usize), Option<Arc<Sbbf>>>>,
+    blooms: Mutex<Recent<ColumnChunk, Option<Arc<Sbbf>>>>,
 }
 
 /// A map that forgets its oldest entries.

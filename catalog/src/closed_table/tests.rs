@@ -168,6 +168,10 @@ impl TableProvider for Provider {
 }
 
 /// A session with the version as table `t`.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the test is about the scan alone, without a catalog"
+)]
 fn session(version: &Arc<ClosedVersion>, schema: &SchemaRef, pushdown: bool) -> SessionContext {
     let config = SessionConfig::new()
         .with_target_partitions(2)

@@ -6,7 +6,6 @@
 //! call returns.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::{max, min};
@@ -268,11 +267,9 @@ impl OpenFile {
         let metadata = self.writer.finish().await?;
         let bytes = self.writer.bytes_written();
         let columns = bounds(&layout.spec.schema, &metadata, self.columns)?;
-        let written_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| {
-                i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
-            });
+        // The store's own clock, so that this and what readers list agree.
+        let stored = layout.store.head(&Path::from(self.path.as_str())).await?;
+        let written_ms = stored.last_modified.timestamp_millis();
         let tags = sorted.then(|| [(SORTED_TAG.to_string(), Some("true".to_string()))].into());
         let add = Add {
             path: self.path,

@@ -69,6 +69,10 @@ async fn open(context: &SessionContext, path: &Path) -> ExternalTable {
         .expect("opened")
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the test is about the provider alone, without a catalog"
+)]
 async fn number(context: &SessionContext, table: &ExternalTable, sql: &str) -> i64 {
     let provider = table.provider().await.expect("a provider");
     context.deregister_table("t").expect("deregistered");

@@ -34,7 +34,7 @@ pub async fn copy_in(
                     .until_cancelled(session.copy_data(&mut copy, &data))
                     .await?;
             }
-            Frontend::CopyDone => return running.to_end(session.copy_done(copy, scope)).await,
+            Frontend::CopyDone => return running.until_done(session.copy_done(copy, scope)).await,
             Frontend::CopyFail(reason) => {
                 return Err(PgError::new(
                     sqlstate::QUERY_CANCELED,

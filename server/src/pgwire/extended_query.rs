@@ -222,7 +222,7 @@ impl Connection {
             PortalState::Suspended(rows) => rows,
             PortalState::Bound(values) => {
                 let work = session.execute(prepared, values, scope, &token);
-                match running.to_end(work).await? {
+                match running.until_done(work).await? {
                     Outcome::Done(tag) => return Ok(Completion::Tag(tag)),
                     Outcome::CopyIn(copy) => {
                         let tag = copy::copy_in(&mut running, session, copy, scope).await?;

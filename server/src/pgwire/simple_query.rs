@@ -66,7 +66,7 @@ impl Connection {
             ));
         }
         let outcome = running
-            .to_end(session.execute(&prepared, Vec::new(), scope, &token))
+            .until_done(session.execute(&prepared, Vec::new(), scope, &token))
             .await?;
         match outcome {
             Outcome::Done(tag) => Ok(tag),

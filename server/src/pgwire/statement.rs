@@ -47,7 +47,7 @@ impl<'a> Running<'a> {
     }
 
     /// Runs `work` to its end; a vanished client cancels the token, which `work` has to heed.
-    pub async fn to_end<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub async fn until_done<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut work = pin!(work);
         tokio::select! {
             biased;
@@ -61,7 +61,7 @@ impl<'a> Running<'a> {
     /// Runs `work` until the statement is cancelled; then drops it.
     pub async fn until_cancelled<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let token = self.token.clone();
-        self.to_end(token.run(work)).await
+        self.until_done(token.run(work)).await
     }
 
     /// Waits for the client's next message, unless the statement is cancelled.

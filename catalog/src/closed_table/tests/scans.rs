@@ -156,7 +156,7 @@ async fn order_is_declared_only_where_it_holds() {
     let context = session(&version, &contracts_schema(), false);
     let (rows, plan) = query(&context, sql).await;
     assert!(plan.contains("SortExec"), "{plan}");
-    let text = pretty_format_batches(&[rows.clone()])
+    let text = pretty_format_batches(std::slice::from_ref(&rows))
         .expect("printed")
         .to_string();
     assert_eq!(rows.num_rows(), 1300, "{text}");

@@ -50,10 +50,10 @@ pub fn write_offset(seconds: i32, out: &mut BytesMut) {
     out.put_u8(if seconds < 0 { b'-' } else { b'+' });
     let seconds = seconds.unsigned_abs();
     out.put_slice(&two(seconds / 3_600));
-    if seconds % 3_600 != 0 {
+    if !seconds.is_multiple_of(3_600) {
         out.put_u8(b':');
         out.put_slice(&two(seconds / 60 % 60));
-        if seconds % 60 != 0 {
+        if !seconds.is_multiple_of(60) {
             out.put_u8(b':');
             out.put_slice(&two(seconds % 60));
         }

@@ -60,7 +60,7 @@ pub fn numeric(bytes: &[u8]) -> Result<String, String> {
     let [count, weight, sign, scale, digits @ ..] = words.as_slice() else {
         return Err(format!("numeric header cut short: {bytes:?}"));
     };
-    if bytes.len() % 2 != 0 || usize::try_from(*count) != Ok(digits.len()) {
+    if !bytes.len().is_multiple_of(2) || usize::try_from(*count) != Ok(digits.len()) {
         return Err(format!(
             "numeric says {count} digits but has {}",
             digits.len()

@@ -390,7 +390,7 @@ impl<'a> Scanner<'a> {
         self.rest = self.rest.get(1..).unwrap_or_default();
         let body = self.take(|byte| byte.is_ascii_digit() || byte == b':');
         let text = start.get(..=body.len()).unwrap_or_default();
-        let seconds = parse_offset(text).ok_or_else(|| {
+        let seconds = parse_offset(text).ok_or({
             if body.is_empty() {
                 Refusal::Syntax
             } else {
