@@ -82,7 +82,7 @@ pub struct DemoFlags {
     /// Size of the demonstration data
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     pub scale: f64,
-    /// Parquet or CSV file with the flights to load
+    /// CSV file with the flights to load
     #[arg(long, value_name = "FILE")]
     pub flights: Option<PathBuf>,
     /// The flags of `serve`.
@@ -130,7 +130,7 @@ impl Settings {
             tls_cert: None,
             tls_key: None,
             max_connections: 100,
-            log: "info".to_owned(),
+            log: "warn,nyala=info,nyala_catalog=info".to_owned(),
         };
         let mut layers = Figment::from(Serialized::defaults(defaults));
         if let Some(file) = &flags.config {
@@ -147,7 +147,7 @@ impl Settings {
             .extract()
             .map_err(|error| format!("configuration: {error}"))?;
         if settings.tls_cert.is_some() != settings.tls_key.is_some() {
-            return Err("TLS needs both a certificate (tls_cert) and a key (tls_key)".to_owned());
+            return Err("TLS needs both --tls-cert and --tls-key".to_owned());
         }
         if settings.max_connections == 0 {
             return Err("max_connections must be at least 1".to_owned());

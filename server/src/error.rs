@@ -413,6 +413,10 @@ impl From<DataFusionError> for PgError {
                 Self::from(*inner)
             }
             DataFusionError::Shared(inner) => match inner.as_ref() {
+                DataFusionError::Execution(message) => execution_error(message.clone()),
+                DataFusionError::ResourcesExhausted(message) => {
+                    Self::new(sqlstate::OUT_OF_MEMORY, "out of memory").with_detail(message)
+                }
                 DataFusionError::ArrowError(arrow, _) => arrow_message(arrow),
                 other => Self::internal(other.strip_backtrace()),
             },
@@ -453,7 +457,20 @@ fn arrow_message(error: &arrow::error::ArrowError) -> PgError {
 
 fn schema_error(error: &SchemaError) -> PgError {
     match error {
-        SchemaError::FieldNotFound { field, .. } => {
+        SchemaError::FieldNotFound {
+            field,
+            valid_fields,
+        } => {
+            if let Some(relation) = &field.relation
+                && !valid_fields
+                    .iter()
+                    .any(|valid| valid.relation.as_ref() == Some(relation))
+            {
+                return PgError::new(
+                    sqlstate::UNDEFINED_TABLE,
+                    format!("missing FROM-clause entry for table \"{relation}\""),
+                );
+            }
             // PostgreSQL prints a qualified name without quotes, a bare one with.
             let message = match &field.relation {
                 Some(relation) => format!("column {relation}.{} does not exist", field.name),
@@ -498,6 +515,27 @@ fn plan_error(message: String) -> PgError {
         || message.contains("must be part of GROUP BY")
     {
         return PgError::new(sqlstate::GROUPING_ERROR, first_line);
+    }
+    if message.contains("Aggregate functions are not allowed")
+        || message.contains("Aggregate function calls cannot be nested")
+    {
+        return PgError::new(sqlstate::GROUPING_ERROR, first_line);
+    }
+    if message.contains("Order by column out of bounds") {
+        return PgError::new(sqlstate::INVALID_COLUMN_REFERENCE, first_line);
+    }
+    if message.contains("LIMIT must be >= 0") {
+        return PgError::new("2201W", "LIMIT must not be negative");
+    }
+    if message.contains("OFFSET must be >= 0") {
+        return PgError::new("2201X", "OFFSET must not be negative");
+    }
+    if message.contains("Cannot create filter with non-boolean predicate") {
+        return PgError::new(
+            sqlstate::DATATYPE_MISMATCH,
+            "argument of WHERE must be type boolean",
+        )
+        .with_detail(first_line);
     }
     if message.contains("Cannot coerce") || message.contains("Cannot infer common") {
         return PgError::new(sqlstate::UNDEFINED_FUNCTION, first_line);

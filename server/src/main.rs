@@ -157,7 +157,9 @@ async fn serve(settings: Settings, demo: Option<demo::DemoOptions>) -> Result<()
     {
         bootstrap(&catalog, &settings.data_dir).await?;
     }
-    let server = Arc::new(Server::new(catalog));
+    let server = Server::new(catalog)
+        .map_err(|error| Failure::other(error.to_string()))
+        .map(Arc::new)?;
     let refused =
         |error: std::io::Error| Failure::other(format!("cannot listen on {address}: {error}"));
     // The address is taken before a demo is loaded, which may be for nothing otherwise.

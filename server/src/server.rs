@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionState;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use nyala_catalog::Catalog;
 use nyala_catalog::definitions::Oid;
 use parking_lot::Mutex;
 
 use crate::clock;
+use crate::error::Result;
 use crate::pg_catalog::{self, ActivityRow};
 
 /// The server.
@@ -26,14 +28,19 @@ pub struct Server {
 
 impl Server {
     /// A server over an open catalog.
-    pub fn new(catalog: Arc<Catalog>) -> Self {
+    pub fn new(catalog: Arc<Catalog>) -> Result<Self> {
         let mut config = SessionConfig::new();
         let options = config.options_mut();
         options.sql_parser.parse_float_as_decimal = true;
         options.execution.collect_statistics = true;
+        // Listings of external folders are never kept: others add files to them.
+        let runtime = RuntimeEnvBuilder::new()
+            .with_object_list_cache_limit(0)
+            .build_arc()?;
         let mut planners = nyala_udfs::expr_planners();
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
+            .with_runtime_env(runtime)
             .with_default_features();
         // JSON operators are asked first: the array planner would take `@>` for arrays alone.
         planners.extend(builder.expr_planners().take().unwrap_or_default());
@@ -47,12 +54,12 @@ impl Server {
             .with_scalar_functions(scalar)
             .with_aggregate_functions(aggregate)
             .build();
-        Self {
+        Ok(Self {
             catalog,
             started_us: clock::now_us(),
             state,
             activity: Mutex::default(),
-        }
+        })
     }
 
     /// The engine's state for a statement whose `now()` is `now_us`.

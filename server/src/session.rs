@@ -306,9 +306,11 @@ impl Session {
 
     /// Runs all statements of a text, each on its own; returns the rows of the last one.
     pub async fn run_script(&mut self, sql: &str) -> Result<Vec<RecordBatch>> {
+        // Nobody cancels it, and it has to live as long as its tokens.
+        let canceller = Canceller::default();
         let mut rows = Vec::new();
         for statement in self.parse(sql)? {
-            let token = Canceller::default().start_statement(None);
+            let token = canceller.start_statement(None);
             let prepared = self.prepare(statement, &[]).await?;
             rows = match self
                 .execute(&prepared, Vec::new(), Scope::Alone, &token)
@@ -507,10 +509,10 @@ fn located(error: PgError, sql: &str) -> PgError {
     }
     let quoted = error.message.split('"').nth(1);
     let bare = || error.message.split(' ').nth(1);
-    let name = quoted
+    match quoted
         .or_else(bare)
-        .and_then(|name| name.rsplit('.').next());
-    match name.and_then(|name| parse::position_of_name(sql, name)) {
+        .and_then(|name| parse::position_of_name(sql, name))
+    {
         Some(position) => error.with_position(position),
         None => error,
     }

@@ -322,12 +322,16 @@ fn row_text(rows: &RecordBatch, at: usize) -> String {
     let options = FormatOptions::new()
         .with_null("null")
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
-        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%#z"));
+        // Stored instants are in UTC.
+        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f+00"));
     let values: Vec<String> = rows
         .columns()
         .iter()
         .map(|column| match ArrayFormatter::try_new(column, &options) {
-            Ok(formatter) => formatter.value(at).to_string(),
+            Ok(formatter) => formatter
+                .value(at)
+                .try_to_string()
+                .unwrap_or_else(|_| "?".to_string()),
             Err(_) => "?".to_string(),
         })
         .collect();

@@ -110,6 +110,8 @@ impl Session {
                 Ok(Outcome::Done("DROP DATABASE".to_string()))
             }
             Statement::Call(function) => {
+                // A procedure commits by itself, and before it what came earlier in its message.
+                self.commit_implicit().await?;
                 self.refuse_in_block("CALL")?;
                 self.refuse_read_only("CALL")?;
                 let planner = self.planner()?;

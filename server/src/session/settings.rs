@@ -11,6 +11,7 @@ use crate::pg_catalog::SettingRow;
 use crate::pgwire::encode::{
     ByteaOutput, DateOrder, DateOutput, DateStyle, FormatSettings, IntervalStyle, TimeZone,
 };
+use crate::sql::names;
 
 /// PostgreSQL release whose behaviour clients can expect.
 pub const SERVER_VERSION: &str = "15.0";
@@ -279,14 +280,9 @@ impl Settings {
     pub fn search_path(&self, user: &str) -> Vec<String> {
         split_list(self.text("search_path"))
             .into_iter()
-            .map(|schema| {
-                if schema == "$user" {
-                    user.to_string()
-                } else {
-                    schema
-                }
-            })
-            .filter(|schema| schema != crate::pg_catalog::PG_CATALOG)
+            .map(|schema| if schema == "$user" { user.to_string() } else { schema })
+            // `$user` is a schema that the user made, never one of the system's.
+            .filter(|schema| names::system_schema(schema).is_none())
             .collect()
     }
 

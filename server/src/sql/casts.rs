@@ -381,7 +381,17 @@ pub fn assign(
     let is_text = values.data_type().is_string();
     if is_text {
         let text = cast_with_options(values, &DataType::Utf8View, &options)?;
-        return Ok(parse_text_array(&text, to, input)?);
+        return match to {
+            // The JSON kernels name the row that is malformed.
+            SqlType::Jsonb => Ok(Arc::new(nyala_udfs::canonical::jsonb_in(
+                text.as_string_view(),
+            )?)),
+            SqlType::Json => {
+                nyala_udfs::canonical::json_in(text.as_string_view())?;
+                Ok(text)
+            }
+            _ => Ok(parse_text_array(&text, to, input)?),
+        };
     }
     if target.is_string() {
         let text = to_text(values, &from_type, format)?;

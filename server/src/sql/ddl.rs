@@ -20,7 +20,6 @@ use sqlparser::ast::{
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::names::{self, RelationName};
-use crate::sql::normalize::column_label;
 use crate::sql::parse::CreateExternalTable;
 use crate::sql::planner::Planner;
 use crate::sql::{casts, query, types};
@@ -491,7 +490,7 @@ pub fn closing_rule(planner: &Planner, text: &str, columns: &[ColumnDef]) -> Res
 fn query_columns(schema: &arrow::datatypes::Schema) -> Result<Vec<ColumnDef>> {
     let mut columns: Vec<ColumnDef> = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
-        let name = column_label(field.name()).to_string();
+        let name = field.name().clone();
         if columns.iter().any(|column| column.name == name) {
             return Err(PgError::new(
                 sqlstate::DUPLICATE_COLUMN,
@@ -592,7 +591,7 @@ pub async fn create_external_table(
     let columns = query_columns(&external.schema())?;
     let (owner, location) = (BOOTSTRAP_ROLE_OID, &create.location);
     transaction.create_external_table(schema, &name, owner, create.format, location, columns)?;
-    Ok(Defined::tag("CREATE EXTERNAL TABLE"))
+    Ok(Defined::tag("CREATE TABLE"))
 }
 
 fn drop_all(

@@ -130,20 +130,20 @@ impl Target {
                 table: Arc::clone(table),
                 alias,
             }),
-            Some((Relation::Table(table), _)) => Err(PgError::unsupported(format!(
-                "cannot change a part of table \"{}\"",
-                table.def.name
-            ))
+            Some((Relation::Table(table), _)) => Err(PgError::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!("cannot change a part of table \"{}\"", table.def.name),
+            )
             .with_hint("Change the table itself; each row goes to the right part.")),
             Some((Relation::View(view), _)) => Err(PgError::new(
                 "55000",
                 format!("cannot change view \"{}\"", view.name),
             )
             .with_detail("Views are not automatically updatable.")),
-            Some((Relation::External(external), _)) => Err(PgError::unsupported(format!(
-                "cannot change external table \"{}\"",
-                external.name
-            ))
+            Some((Relation::External(external), _)) => Err(PgError::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!("cannot change external table \"{}\"", external.name),
+            )
             .with_detail("External tables are read-only.")),
             None => {
                 let schema = relation_name.schema.as_deref();

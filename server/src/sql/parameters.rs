@@ -244,7 +244,7 @@ fn expr(value: Value) -> Expr {
 pub fn data_type(ty: &SqlType) -> Result<DataType> {
     let text = match ty {
         // The length is checked where the value is stored.
-        SqlType::Varchar(_) | SqlType::Bpchar(_) => "text".to_string(),
+        SqlType::Varchar(_) | SqlType::Bpchar(_) => "character varying".to_string(),
         ty => ty.to_string(),
     };
     Ok(Parser::new(&PostgreSqlDialect {})
@@ -259,6 +259,25 @@ pub fn cast_parameter(target: &mut Expr, ty: &SqlType) -> Result<()> {
         *target = Expr::Cast {
             kind: CastKind::Cast,
             expr: Box::new(parameter),
+            data_type: data_type(ty)?,
+            array: false,
+            format: None,
+        };
+    }
+    Ok(())
+}
+
+/// Gives string literals that stand alone the type of what they are stored in, as
+/// [`cast_parameter`] does.
+pub fn cast_literal(target: &mut Expr, ty: &SqlType) -> Result<()> {
+    let is_text = matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_));
+    let is_string = matches!(target, Expr::Value(value)
+        if matches!(value.value, Value::SingleQuotedString(_)));
+    if !is_text && is_string {
+        let literal = std::mem::replace(target, expr(Value::Null));
+        *target = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(literal),
             data_type: data_type(ty)?,
             array: false,
             format: None,

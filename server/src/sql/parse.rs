@@ -51,8 +51,35 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
         .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(NESTING_MAX)
-        .with_tokens_with_locations(tokens);
+        .with_tokens_with_locations(spell_out_table(tokens));
     statements(&mut parser).map_err(|error| syntax_error(sql, &error))
+}
+
+/// `TABLE t` is `SELECT * FROM t`.
+fn spell_out_table(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut spelled = Vec::with_capacity(tokens.len() + 2);
+    let mut starts = true;
+    for token in tokens {
+        let is_table = matches!(&token.token, Token::Word(word) if word.keyword == Keyword::TABLE);
+        if starts && is_table {
+            for part in [
+                Token::make_keyword("SELECT"),
+                Token::Mul,
+                Token::make_keyword("FROM"),
+            ] {
+                spelled.push(TokenWithSpan::new(part, token.span));
+            }
+            starts = false;
+            continue;
+        }
+        starts = match token.token {
+            Token::SemiColon => true,
+            Token::Whitespace(_) => starts,
+            _ => false,
+        };
+        spelled.push(token);
+    }
+    spelled
 }
 
 fn statements(parser: &mut Parser<'_>) -> Result<Vec<Tree>, ParserError> {
@@ -141,18 +168,28 @@ fn position_of(sql: &str, line: usize, column: usize) -> Option<usize> {
     Some(before + column)
 }
 
-/// Character position, from 1, of the first word `name` in the query, for error messages.
+/// Character position, from 1, of the first `name` or `qualifier.name` in the query, for error
+/// messages.
 pub fn position_of_name(sql: &str, name: &str) -> Option<usize> {
+    let (first, second) = match name.split_once('.') {
+        Some((qualifier, name)) => (qualifier, Some(name)),
+        None => (name, None),
+    };
     let dialect = PostgreSqlDialect {};
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .ok()?;
-    let is_name = |token: &TokenWithSpan| match &token.token {
-        Token::Word(word) if word.quote_style.is_none() => word.value.eq_ignore_ascii_case(name),
-        Token::Word(word) => word.value == name,
+    let is = |token: Option<&TokenWithSpan>, name: &str| match token.map(|token| &token.token) {
+        Some(Token::Word(word)) if word.quote_style.is_none() => {
+            word.value.eq_ignore_ascii_case(name)
+        }
+        Some(Token::Word(word)) => word.value == name,
         _ => false,
     };
-    let start = tokens.iter().find(|token| is_name(token))?.span.start;
+    let found = (0..tokens.len()).find(|at| {
+        is(tokens.get(*at), first) && second.is_none_or(|name| is(tokens.get(at + 2), name))
+    })?;
+    let start = tokens.get(found)?.span.start;
     position_of(
         sql,
         usize::try_from(start.line).ok()?,

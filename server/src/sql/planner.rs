@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, TableFunctionArgs};
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
@@ -26,13 +27,15 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use nyala_catalog::definitions::{Oid, Relation, Table, ViewDef};
 use nyala_catalog::external_table::open_external;
 use nyala_catalog::{CatalogError, Part, ReadView, TableScan};
-use sqlparser::ast::{ObjectName, Query, Statement, Visit, visit_relations};
+use sqlparser::ast::{LimitClause, ObjectName, Query, Statement, Value, Visit, visit_relations};
 
-use crate::error::{PgError, Result};
+use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, NYALA, PG_CATALOG, SystemView};
 use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
@@ -186,6 +189,7 @@ impl Planner {
         parameters: Vec<Option<FieldRef>>,
     ) -> Result<LogicalPlan> {
         let mut query = query.clone();
+        fetch_is_limit(&mut query)?;
         normalize::normalize(&mut query)?;
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters);
         let statement = Statement::Query(Box::new(query));
@@ -205,7 +209,19 @@ impl Planner {
 
     /// The physical plan of a logical one.
     pub async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self.state.create_physical_plan(plan).await?)
+        let physical = self.state.create_physical_plan(plan).await?;
+        // A join can make very many batches of one input batch without ever waiting. Cooperative, it
+        // lets go of its thread now and then, so that a cancel is seen.
+        let cooperative = physical.transform_up(|node| {
+            let joins = node.is::<CrossJoinExec>()
+                || node.is::<NestedLoopJoinExec>()
+                || node.is::<HashJoinExec>();
+            Ok(match joins {
+                true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as _),
+                false => Transformed::no(node),
+            })
+        })?;
+        Ok(cooperative.data)
     }
 
     fn parser_options() -> ParserOptions {
@@ -223,7 +239,12 @@ impl Planner {
     /// A user's relation, or the part of one (`contracts$open`).
     pub fn find_relation(&self, name: &RelationName) -> Result<Option<(&Relation, Part)>> {
         let definitions = &self.view.definitions;
-        if let Some(relation) = names::find(definitions, &self.search_path, name)? {
+        let find = |name: &RelationName| match names::find(definitions, &self.search_path, name) {
+            // A relation of a schema that does not exist does not exist either.
+            Err(error) if error.code == sqlstate::UNDEFINED_SCHEMA => Ok(None),
+            other => other,
+        };
+        if let Some(relation) = find(name)? {
             return Ok(Some((relation, Part::All)));
         }
         let (base, part) = Part::split(&name.name);
@@ -234,7 +255,7 @@ impl Planner {
             schema: name.schema.clone(),
             name: base.to_string(),
         };
-        match names::find(definitions, &self.search_path, &base)? {
+        match find(&base)? {
             Some(relation @ Relation::Table(table)) if table.is_hybrid() => {
                 Ok(Some((relation, part)))
             }
@@ -302,6 +323,35 @@ impl Planner {
     }
 }
 
+/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
+fn fetch_is_limit(query: &mut Query) -> Result<()> {
+    let Some(fetch) = query.fetch.take() else {
+        return Ok(());
+    };
+    if fetch.with_ties || fetch.percent {
+        return Err(PgError::unsupported(
+            "FETCH WITH TIES and PERCENT are not supported",
+        ));
+    }
+    let one = || sqlparser::ast::Expr::Value(Value::Number("1".to_string(), false).into());
+    let count = fetch.quantity.unwrap_or_else(one);
+    match &mut query.limit_clause {
+        Some(LimitClause::LimitOffset {
+            limit: limit @ None,
+            ..
+        }) => *limit = Some(count),
+        None => {
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: Some(count),
+                offset: None,
+                limit_by: Vec::new(),
+            });
+        }
+        Some(_) => return Err(PgError::syntax("multiple LIMIT clauses not allowed")),
+    }
+    Ok(())
+}
+
 /// A function's name without `pg_catalog.` or `nyala.`.
 fn bare_function(name: &str) -> &str {
     name.strip_prefix("pg_catalog.")
@@ -311,6 +361,14 @@ fn bare_function(name: &str) -> &str {
 
 impl ContextProvider for Planner {
     fn get_table_source(&self, name: TableReference) -> DataFusionResult<Arc<dyn TableSource>> {
+        if let Some(catalog) = name.catalog()
+            && catalog != self.database
+        {
+            return Err(PgError::unsupported(format!(
+                "cross-database references are not implemented: \"{name}\""
+            ))
+            .into());
+        }
         let name = RelationName {
             schema: name.schema().map(str::to_string),
             name: name.table().to_string(),
@@ -325,7 +383,7 @@ impl ContextProvider for Planner {
     ) -> DataFusionResult<Arc<dyn TableSource>> {
         let Some(function) = self.state.table_functions().get(bare_function(name)) else {
             return Err(PgError::new(
-                crate::error::sqlstate::UNDEFINED_FUNCTION,
+                sqlstate::UNDEFINED_FUNCTION,
                 format!("function {name} does not exist"),
             )
             .into());

@@ -14,6 +14,7 @@ use nyala_catalog::types::SqlType;
 use sqlparser::ast::Query;
 
 use crate::error::Result;
+use crate::sql::normalize::column_label;
 use crate::sql::planner::Planner;
 
 /// Runs a query; the rows come as they are asked for.
@@ -60,7 +61,10 @@ pub fn output_schema(plan: &LogicalPlan) -> SchemaRef {
         .schema()
         .fields()
         .iter()
-        .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
+        .map(|field| {
+            let name = column_label(field.name());
+            Arc::new(field.as_ref().clone().with_name(name).with_nullable(true))
+        })
         .collect();
     Arc::new(Schema::new(fields))
 }

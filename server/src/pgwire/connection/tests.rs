@@ -56,7 +56,7 @@ impl Client {
             process_id: 1,
             parameters: Default::default(),
         };
-        let server = Arc::new(Server::new(catalog));
+        let server = Arc::new(Server::new(catalog).expect("a server"));
         let session = Session::start(server, start).await.expect("a session");
         let (client, stream) = duplex(PIPE_BYTES);
         let (stop, stopping) = watch::channel(false);

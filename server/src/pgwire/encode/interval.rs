@@ -171,7 +171,8 @@ impl Parts {
         let has_positive = self.years > 0 || self.months > 0 || self.days > 0 || positive_time;
         let has_date = self.years != 0 || self.months != 0;
         let has_day_time = self.days != 0 || self.has_time();
-        let standard = !(has_negative && has_positive) && !(has_date && has_day_time);
+        let mixed = has_negative && has_positive;
+        let standard = !(mixed || has_date && has_day_time);
         let sign = |negative: bool| if negative { b'-' } else { b'+' };
         let absolute = |value: i64, out: &mut BytesMut| put_int(value.abs(), out);
         if !has_negative && !has_positive {

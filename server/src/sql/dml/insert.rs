@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use futures::TryStreamExt;
 use nyala_catalog::Transaction;
 use nyala_catalog::definitions::Table;
+use nyala_catalog::types::SqlType;
 use sqlparser::ast::{
     ConflictTarget, DoUpdate, Expr, Ident, Insert, OnConflict, OnConflictAction, OnInsert, Query,
     SelectItem, SetExpr, TableFactor, TableObject, Value, VisitMut, VisitorMut,
@@ -130,6 +131,11 @@ pub(super) fn source(planner: &Planner, insert: &Insert, table: &Arc<Table>) -> 
                 for (cell, at) in row.content.iter_mut().zip(&given) {
                     if is_default(cell) {
                         *cell = default_of(table, *at)?;
+                    }
+                    if let Some(column) = table.def.columns.get(*at)
+                        && !matches!(column.ty, SqlType::Json | SqlType::Jsonb)
+                    {
+                        parameters::cast_literal(cell, &column.ty)?;
                     }
                 }
             }

@@ -17,8 +17,24 @@ pub fn cast_function(data_type: &DataType) -> Option<&'static str> {
     }
 }
 
-/// `regclass 'x'` and `jsonb '{}'` are casts of a string.
+/// `regclass 'x'`, `jsonb '{}'` and `interval '1 day'` are casts of a string.
 pub fn typed_string(expr: &mut Expr) {
+    if let Expr::Interval(interval) = expr
+        && interval.leading_field.is_none()
+        && matches!(interval.value.as_ref(), Expr::Value(_))
+    {
+        *expr = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(build::take(&mut interval.value)),
+            data_type: DataType::Interval {
+                fields: None,
+                precision: None,
+            },
+            array: false,
+            format: None,
+        };
+        return;
+    }
     let Expr::TypedString(TypedString {
         data_type, value, ..
     }) = expr
