@@ -8,19 +8,23 @@
 //! `column=value` the columns are part of the table: `bigint` if all values are integers, `date` if
 //! all are dates, else `text`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
 use chrono::NaiveDate;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
 use deltalake::logstore::{StorageConfig, logstore_for};
 use deltalake::{DeltaTable, DeltaTableError};
@@ -242,7 +246,7 @@ async fn open_delta(location: &str, path: &Path) -> Result<ExternalTable> {
 }
 
 /// delta-rs' own provider of the loaded version: it knows deletion vectors and column mapping.
-fn delta_provider(table: &DeltaTable) -> Result<DeltaScanNext> {
+fn delta_provider(table: &DeltaTable) -> Result<DeltaProvider> {
     let snapshot = table.snapshot()?.snapshot();
     let config = DeltaScanConfig::new().with_wrap_partition_values(false);
     let own_schema = DeltaScanNext::new(snapshot.clone(), config.clone())?.schema();
@@ -251,8 +255,63 @@ fn delta_provider(table: &DeltaTable) -> Result<DeltaScanNext> {
         .iter()
         .map(|f| in_sql_types(f))
         .collect();
+    let bytes = own_schema
+        .fields()
+        .iter()
+        .filter(|field| *field.data_type() == DataType::Int8)
+        .map(|field| field.name().clone())
+        .collect();
     let config = config.with_schema(Arc::new(Schema::new(columns)));
-    Ok(DeltaScanNext::new(snapshot.clone(), config)?)
+    let scan = DeltaScanNext::new(snapshot.clone(), config)?;
+    Ok(DeltaProvider { scan, bytes })
+}
+
+/// delta-rs' provider, without filters on columns of Delta's type `byte`.
+///
+/// SQL has no such type, so they are `smallint` here; the statistics in the log stay bytes, and the
+/// Delta kernel fails to compare the two.
+#[derive(Debug)]
+struct DeltaProvider {
+    scan: DeltaScanNext,
+    bytes: HashSet<String>,
+}
+
+#[async_trait]
+impl TableProvider for DeltaProvider {
+    fn schema(&self) -> SchemaRef {
+        self.scan.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        self.scan.table_type()
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+        self.scan.scan(session, projection, filters, limit).await
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
+        let mut supported = self.scan.supports_filters_pushdown(filters)?;
+        for (filter, support) in filters.iter().zip(&mut supported) {
+            if filter
+                .column_refs()
+                .iter()
+                .any(|column| self.bytes.contains(&column.name))
+            {
+                *support = TableProviderFilterPushDown::Unsupported;
+            }
+        }
+        Ok(supported)
+    }
 }
 
 /// A field in the Arrow type that its SQL type has everywhere else.

@@ -33,6 +33,8 @@ impl Server {
         let options = config.options_mut();
         options.sql_parser.parse_float_as_decimal = true;
         options.execution.collect_statistics = true;
+        // A folder is read with all folders in it.
+        options.execution.listing_table_ignore_subdirectory = false;
         // Listings of external folders are never kept: others add files to them.
         let runtime = RuntimeEnvBuilder::new()
             .with_object_list_cache_limit(0)

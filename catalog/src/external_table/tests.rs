@@ -25,7 +25,11 @@ fn session() -> SessionContext {
     let runtime = RuntimeEnvBuilder::new()
         .with_object_list_cache_limit(0)
         .build_arc();
-    SessionContext::new_with_config_rt(SessionConfig::new(), runtime.expect("a runtime"))
+    let config = SessionConfig::new().set_bool(
+        "datafusion.execution.listing_table_ignore_subdirectory",
+        false,
+    );
+    SessionContext::new_with_config_rt(config, runtime.expect("a runtime"))
 }
 
 fn rows(ids: std::ops::Range<i64>) -> RecordBatch {

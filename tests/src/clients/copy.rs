@@ -128,7 +128,8 @@ fn errors() -> TestResult {
 fn in_a_transaction() -> TestResult {
     let login = Engine::Nyala.create_database("copy_transaction")?;
     let mut wire = Wire::connect(&login)?;
-    wire.simple("CREATE TABLE t (id integer PRIMARY KEY); BEGIN")?;
+    wire.simple("CREATE TABLE t (id integer PRIMARY KEY)")?;
+    wire.simple("BEGIN")?;
     wire.copy_in("COPY t FROM STDIN", b"1\n2\n3\n")?;
     expect_eq("own rows", &wire.number("SELECT count(*) FROM t")?, &3)?;
     expect_eq(

@@ -28,7 +28,7 @@ fn fill(wire: &mut Wire) -> TestResult {
     )?;
     for offset in [0, ROWS] {
         let sql = format!(
-            "INSERT INTO h SELECT x, timestamptz '2024-01-01 00:00:00+00' + x * interval '1 hour', \
+            "INSERT INTO h SELECT x, timestamptz '2024-01-01 00:00:00+00' + (x::text || ' hours')::interval, \
              x % 5 <> 0, x * 1.25, CASE WHEN x % 7 = 0 THEN NULL ELSE 'note ' || x END, \
              ('{{\"n\": ' || x || '}}')::jsonb FROM generate_series({}, {}) AS g(x)",
             offset + 1,

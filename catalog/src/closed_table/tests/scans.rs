@@ -44,8 +44,8 @@ async fn filters_exclude_files() {
         ("valid_to is null and contract_id < 100", 13, 1),
         ("valid_from is null", 0, 0),
         ("tariff = 'nothing'", 0, 0),
-        ("tariff = 'tariff 3' and contract_id >= 900", 17, 1),
-        ("tariff like 'tariff 3%' and contract_id >= 900", 17, 1),
+        ("tariff = 'tariff 3' and contract_id >= 900", 18, 1),
+        ("tariff like 'tariff 3%' and contract_id >= 900", 18, 1),
     ];
     for pushdown in [false, true] {
         let context = session(&version, &contracts_schema(), pushdown);
