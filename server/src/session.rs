@@ -504,7 +504,10 @@ fn located(error: PgError, sql: &str) -> PgError {
         error.code,
         sqlstate::UNDEFINED_TABLE | sqlstate::UNDEFINED_COLUMN
     );
-    if !named || error.position.is_some() {
+    // As PostgreSQL: what a query names has a position, what DROP names has none.
+    let words = ["relation ", "column ", "missing FROM-clause "];
+    let queried = words.iter().any(|word| error.message.starts_with(word));
+    if !named || !queried || error.position.is_some() {
         return error;
     }
     let quoted = error.message.split('"').nth(1);

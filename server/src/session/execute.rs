@@ -8,6 +8,7 @@ use super::{
     procedures, query,
 };
 use crate::error::{PgError, sqlstate};
+use crate::pgwire::copy_format::Direction;
 use crate::session::cancel::CancelToken;
 use crate::sql::copy::Copy;
 use crate::sql::ddl;
@@ -235,6 +236,13 @@ impl Session {
             }
             Copy::To(to) => {
                 let stream = cancel.run(query::run(&mut planner, &to.query)).await?;
+                let schema = stream.schema();
+                let names: Vec<_> = schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone())
+                    .collect();
+                to.options.validate(Direction::To, &names)?;
                 Ok(Outcome::CopyOut {
                     options: to.options,
                     stream,

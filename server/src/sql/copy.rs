@@ -100,7 +100,6 @@ pub fn analyse(planner: &Planner, statement: &Statement) -> Result<Copy> {
         }
         (true, CopySource::Query(query)) => {
             let query = query.clone();
-            options.validate(Direction::To, &[])?;
             Ok(Copy::To(CopyTo { query, options }))
         }
         (

@@ -15,6 +15,7 @@ fn packet(code: u32, rest: &[u8]) -> Vec<u8> {
 async fn run(bytes: &[u8]) -> (Result<Opening, PgError>, Vec<u8>) {
     let (mut client, server): (DuplexStream, DuplexStream) = duplex(64 * 1024);
     client.write_all(bytes).await.expect("fits");
+    client.shutdown().await.expect("closed");
     let Opened {
         mut channel,
         opening,
