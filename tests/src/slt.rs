@@ -152,7 +152,7 @@ impl Script {
         runner.with_validator(session::same_rows);
         runner.with_column_validator(session::same_kinds);
         runner.set_var("DATABASE".into(), login.database.clone());
-        let gaps = gaps::of_script(&self.name);
+        let gaps = gaps::of_script(&self.name, protocol.name());
         let mut failures = Vec::new();
         for record in records {
             if matches!(record, Record::Halt { .. }) {

@@ -1,7 +1,7 @@
 //! Known gaps: where Nyala does not yet do what PostgreSQL does, and a test says so.
 //!
-//! `gaps.txt` lists them, one a line: a test's name, or a script and a line of it (`ddl.slt:120`),
-//! then the reason. A listed test runs like any other and has to fail; one that passes fails the
+//! `gaps.txt` lists them, one a line: a test's name, or a script and a line of it (`ddl.slt:120`, or
+//! `simple/ddl.slt:120` where only that protocol differs), then the reason. A listed test runs like any other and has to fail; one that passes fails the
 //! suite until its line is taken out. So the list is complete, and it can only get shorter.
 
 use libtest_mimic::Failed;
@@ -22,12 +22,16 @@ pub fn of_test(name: &str) -> Option<&'static str> {
         .map(|(_, reason)| reason)
 }
 
-/// Lines of a script whose record is expected to fail.
-pub fn of_script(script: &str) -> Vec<usize> {
+/// Lines of a script whose record is expected to fail over one protocol.
+pub fn of_script(script: &str, protocol: &str) -> Vec<usize> {
     lines()
         .filter_map(|(place, _)| {
             let (file, line) = place.rsplit_once(".slt:")?;
-            (file == script).then_some(line)?.parse().ok()
+            let listed = match file.split_once('/') {
+                Some((only, file)) => only == protocol && file == script,
+                None => file == script,
+            };
+            listed.then_some(line)?.parse().ok()
         })
         .collect()
 }

@@ -209,7 +209,7 @@ async fn bounds_of_difficult_values_hold() {
         "c7 > 'ääää'",
         "c15 > arrow_cast('9999-01-01', 'Timestamp(Microsecond, None)')",
         "c5 > 3e38",
-        "c20 > 9999999999999999999999999999",
+        "c20 > cast('9999999999999999999999999999' as decimal(28, 0))",
         "c14 > date '9999-01-01'",
     ];
     for filter in found {

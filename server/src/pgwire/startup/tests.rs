@@ -30,6 +30,13 @@ async fn run(bytes: &[u8]) -> (Result<Opening, PgError>, Vec<u8>) {
     (opening, answer)
 }
 
+/// A phase that waits for a client that has closed would wait for ever.
+async fn within<T>(phase: impl Future<Output = T>) -> T {
+    tokio::time::timeout(std::time::Duration::from_secs(10), phase)
+        .await
+        .expect("an answer in time")
+}
+
 fn session(user: &str, database: &str, settings: &[(&str, &str)], long_key: bool) -> Opening {
     Opening::Session(StartupRequest {
         user: user.into(),
@@ -104,10 +111,10 @@ async fn bad_packets_are_refused() {
         (packet(0x3_0000, b"user\0me\0options\0-x\0\0"), "42601"),
     ];
     for (bytes, code) in cases {
-        let (opening, _) = run(&bytes).await;
+        let (opening, _) = within(run(&bytes)).await;
         assert_eq!(opening.map_err(|error| error.code), Err(code), "{bytes:?}");
     }
-    let (opening, _) = run(b"").await;
+    let (opening, _) = within(run(b"")).await;
     assert_eq!(opening.ok(), Some(Opening::Closed));
 }
 
