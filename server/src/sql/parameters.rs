@@ -255,15 +255,21 @@ pub fn data_type(ty: &SqlType) -> Result<DataType> {
 /// Gives parameters that stand alone a type: `$1` becomes `CAST($1 AS type)`.
 pub fn cast_parameter(target: &mut Expr, ty: &SqlType) -> Result<()> {
     if parameter_number(target)?.is_some() {
-        let parameter = std::mem::replace(target, expr(Value::Null));
-        *target = Expr::Cast {
-            kind: CastKind::Cast,
-            expr: Box::new(parameter),
-            data_type: data_type(ty)?,
-            array: false,
-            format: None,
-        };
+        wrap_in_cast(target, ty)?;
     }
+    Ok(())
+}
+
+fn wrap_in_cast(target: &mut Expr, ty: &SqlType) -> Result<()> {
+    let data_type = data_type(ty)?;
+    let inner = std::mem::replace(target, expr(Value::Null));
+    *target = Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(inner),
+        data_type,
+        array: false,
+        format: None,
+    };
     Ok(())
 }
 
@@ -274,14 +280,7 @@ pub fn cast_literal(target: &mut Expr, ty: &SqlType) -> Result<()> {
     let is_string = matches!(target, Expr::Value(value)
         if matches!(value.value, Value::SingleQuotedString(_)));
     if !is_text && is_string {
-        let literal = std::mem::replace(target, expr(Value::Null));
-        *target = Expr::Cast {
-            kind: CastKind::Cast,
-            expr: Box::new(literal),
-            data_type: data_type(ty)?,
-            array: false,
-            format: None,
-        };
+        wrap_in_cast(target, ty)?;
     }
     Ok(())
 }
