@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use parking_lot::Mutex;
@@ -27,6 +28,7 @@ use crate::definitions::{
     PUBLIC_SCHEMA_OID, Relation, RelationDef, RoleDef, SchemaDef, StorageId, Table,
 };
 use crate::error::{CatalogError, ErrorKind, Result};
+use crate::row_cache::RowCache;
 use crate::row_store::{RowStore, Space, StoreSnapshot, meta_key};
 use crate::transaction::{Retired, Transaction};
 
@@ -85,6 +87,7 @@ pub struct Catalog {
     committer: Committer,
     pub(crate) counters: Arc<Counters>,
     active: Arc<ActiveTransactions>,
+    row_cache: Arc<RowCache>,
     globals: Mutex<Cached<Globals>>,
     definitions: Mutex<HashMap<Oid, Cached<Definitions>>>,
     closed_tables: Mutex<HashMap<StorageId, ClosedTable>>,
@@ -129,10 +132,12 @@ impl Catalog {
             next_storage.max(1),
         ));
         let active = Arc::new(ActiveTransactions::default());
+        let row_cache = Arc::new(RowCache::new());
         let committer = Committer::start(
             Arc::clone(&store),
             Arc::clone(&counters),
             Arc::clone(&active),
+            Arc::clone(&row_cache),
             csn,
         )?;
         let catalog = Arc::new(Self {
@@ -141,6 +146,7 @@ impl Catalog {
             committer,
             counters,
             active,
+            row_cache,
             globals: Mutex::new(Cached {
                 version: 0,
                 value: Arc::default(),
@@ -264,12 +270,46 @@ impl Catalog {
         ))
     }
 
+    /// Changes whenever a definition does. What was derived from a transaction that began after this was read is right as
+    /// long as it stays the same.
+    pub fn definitions_epoch(&self) -> u64 {
+        self.counters.definitions_epoch()
+    }
+
+    /// Columns of the row that the row store has under a key now, as a batch of one row; `None` if it has none there. For
+    /// statements that are a transaction of their own.
+    pub fn open_row(
+        &self,
+        table: &Table,
+        key: &[ArrayRef],
+        projection: &[usize],
+    ) -> Result<Option<RecordBatch>> {
+        let storage = table.def.storage;
+        let key = table.codec.encode_key(key)?;
+        let value = match self.row_cache.get(storage, &key) {
+            Some(known) => known,
+            None => {
+                let snapshot = self.store.snapshot();
+                let csn = snapshot.meta_number(meta_key::CSN)?;
+                let value = snapshot.get(Space::Rows(storage), &key)?;
+                self.row_cache.put(storage, &key, value.clone(), csn);
+                value
+            }
+        };
+        let Some(value) = value else { return Ok(None) };
+        Ok(Some(table.codec.decode(projection, &[key], &[value])?))
+    }
+
     pub(crate) async fn commit(&self, request: CommitRequest) -> Result<u64> {
         self.committer.commit(request).await
     }
 
     pub(crate) fn snapshot(&self) -> StoreSnapshot {
         self.store.snapshot()
+    }
+
+    pub(crate) fn store(&self) -> Arc<RowStore> {
+        Arc::clone(&self.store)
     }
 
     pub(crate) fn session(&self) -> &SessionState {

@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::definitions::{Oid, StorageId};
 use crate::error::{CatalogError, Result};
+use crate::row_cache::RowCache;
 use crate::row_codec::Bytes;
 use crate::row_store::{RowStore, Space, meta_key};
 use crate::write_buffer::TableWrites;
@@ -44,6 +45,8 @@ const GROUP_MAX: usize = 1_024;
 pub struct Counters {
     next_oid: AtomicU32,
     next_storage: AtomicU64,
+    /// Changes after definitions do, before their change is acknowledged.
+    definitions_epoch: AtomicU64,
 }
 
 impl Counters {
@@ -51,12 +54,17 @@ impl Counters {
         Self {
             next_oid: AtomicU32::new(next_oid),
             next_storage: AtomicU64::new(next_storage),
+            definitions_epoch: AtomicU64::new(0),
         }
     }
 
     /// A new object identifier.
     pub fn oid(&self) -> Oid {
         self.next_oid.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn definitions_epoch(&self) -> u64 {
+        self.definitions_epoch.load(Ordering::Acquire)
     }
 
     /// A new storage identifier.
@@ -166,6 +174,7 @@ impl Committer {
         store: Arc<RowStore>,
         counters: Arc<Counters>,
         active: Arc<ActiveTransactions>,
+        cache: Arc<RowCache>,
         last_csn: u64,
     ) -> Result<Self> {
         let (sender, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
@@ -173,6 +182,7 @@ impl Committer {
             store,
             counters,
             active,
+            cache,
             last_csn,
             written: HashMap::new(),
             history: VecDeque::new(),
@@ -218,6 +228,7 @@ struct CommitLog {
     store: Arc<RowStore>,
     counters: Arc<Counters>,
     active: Arc<ActiveTransactions>,
+    cache: Arc<RowCache>,
     last_csn: u64,
     /// csn of the last commit of a key, by hash, as far back as the oldest active snapshot. Two keys
     /// with one hash can only cause a needless serialization failure.
@@ -249,7 +260,9 @@ impl CommitLog {
     fn commit_group(&mut self, group: Vec<Waiting>) {
         let mut batch = self.store.batch();
         let mut passed = Vec::with_capacity(group.len());
+        let mut defines = false;
         for Waiting { request, reply } in group {
+            defines |= !request.stamps.is_empty();
             match self.check_and_assemble(request, &mut batch) {
                 Ok(csn) => passed.push((reply, csn)),
                 // A caller that is gone does not need its answer.
@@ -265,6 +278,13 @@ impl CommitLog {
             RowStore::write(batch)
         });
         crate::crash_point!("commit::after_batch");
+        if defines {
+            // Visible and not acknowledged: whoever sees the new epoch sees the new definitions, and whoever was
+            // told of the change sees the new epoch.
+            self.counters
+                .definitions_epoch
+                .fetch_add(1, Ordering::Release);
+        }
         for (reply, csn) in passed {
             drop(reply.send(written.clone().map(|()| csn)));
         }
@@ -305,6 +325,7 @@ impl CommitLog {
         self.last_csn = csn;
         for (storage, writes, rows, shadow, shadow_all) in spaces {
             for (key, value) in &writes.rows {
+                self.cache.written(storage, key, csn);
                 match value {
                     Some(value) => batch.insert(&rows, &**key, &**value),
                     None => batch.remove(&rows, &**key),

@@ -54,6 +54,9 @@ use crate::transaction::ReadView;
 /// Rows moved in one round; a run does rounds until none are left. Bounds the keys kept in memory.
 const ROUND_ROWS_MAX: usize = 4_000_000;
 
+/// Moved rows from which on a run compacts the row store behind it.
+const COMPACT_ROWS_MIN: u64 = 50_000;
+
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HousekeepingReport {
@@ -87,9 +90,24 @@ pub async fn run(
     loop {
         let rows = round(catalog, database, table, closed_when, &mut report).await?;
         if rows < ROUND_ROWS_MAX {
-            return Ok(report);
+            break;
         }
     }
+    if report.rows_moved >= COMPACT_ROWS_MIN {
+        compact(catalog, database, table).await?;
+    }
+    Ok(report)
+}
+
+/// Drops the tombstones of the moved rows, which every scan of the open rows would walk over. The work is merging files,
+/// so that it needs no transaction and blocks no writer.
+async fn compact(catalog: &Arc<Catalog>, database: &DatabaseDef, oid: Oid) -> Result<()> {
+    let (_, table) = current_table(catalog, database, oid)?;
+    let store = catalog.store();
+    let compacted = tokio::task::spawn_blocking(move || store.compact(table.def.storage));
+    compacted
+        .await
+        .map_err(|error| CatalogError::internal(format!("compaction ended: {error}")))?
 }
 
 async fn round(
@@ -114,7 +132,7 @@ async fn round(
     match select_and_write(catalog, database, &table, closed_when).await {
         Ok(Some(moved)) => {
             let rows = moved.keys.len();
-            let written = commit_and_show(catalog, &table, moved, report).await;
+            let written = commit_and_show(catalog, database, &table, moved, report).await;
             written.map(|()| rows)
         }
         Ok(None) => {
@@ -202,6 +220,7 @@ async fn select_and_write(
 /// Steps 4 and 5.
 async fn commit_and_show(
     catalog: &Arc<Catalog>,
+    database: &DatabaseDef,
     table: &Table,
     moved: Moved,
     report: &mut HousekeepingReport,
@@ -244,18 +263,43 @@ async fn commit_and_show(
         moved: moved.keys,
         unshadowed: moved.unshadowed,
     };
-    show(
+    let shown = show(
         catalog,
         storage,
         version,
         moved.csn,
         finish,
         vec![moved.relation_key],
-    )
-    .await?;
+    );
+    match shown.await {
+        Ok(()) => {}
+        Err(error) if error.kind == ErrorKind::SerializationFailure => {
+            return definition_changed(catalog, database, table, error).await;
+        }
+        Err(error) => return Err(error),
+    }
     crate::crash_point!("housekeeping::manifest_committed");
     report.closed_version = version;
     Ok(())
+}
+
+/// Step 5 found the table's definition changed since S. If the table still has its storage, the run is finished on the
+/// new definition as after a crash; if it was dropped or truncated, there is nothing left to show.
+async fn definition_changed(
+    catalog: &Arc<Catalog>,
+    database: &DatabaseDef,
+    table: &Table,
+    error: CatalogError,
+) -> Result<()> {
+    match current_table(catalog, database, table.def.oid) {
+        Ok((_, current)) if current.def.storage == table.def.storage => {
+            recover_table(catalog, database, &current).await
+        }
+        _ => {
+            abandon(catalog, table.def.storage).await?;
+            Err(error)
+        }
+    }
 }
 
 /// Step 1.

@@ -18,6 +18,7 @@ mod hybrid_table;
 mod key_range;
 mod manifest;
 mod open_table;
+mod row_cache;
 mod row_codec;
 mod row_store;
 mod transaction;

@@ -117,6 +117,19 @@ impl RowCodec {
         }
     }
 
+    /// The key of one row from its key columns, in key order.
+    pub fn encode_key(&self, columns: &[ArrayRef]) -> Result<Bytes> {
+        let converter = self
+            .key
+            .as_ref()
+            .ok_or_else(|| CatalogError::internal("table has no primary key"))?;
+        let rows = converter.convert_columns(columns)?;
+        if rows.num_rows() != 1 {
+            return Err(CatalogError::internal("a key is one row"));
+        }
+        Ok(Bytes::from(rows.row(0).as_ref()))
+    }
+
     /// The encoding of values of the leading `columns.len()` key columns: a prefix of the keys that
     /// have these values. `None` for tables without a primary key.
     pub fn encode_key_prefix(&self, columns: &[ArrayRef]) -> Result<Option<Vec<Bytes>>> {

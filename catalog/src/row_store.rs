@@ -184,6 +184,13 @@ impl RowStore {
         Ok(())
     }
 
+    /// Merges all files of a table's rows, without overwritten and deleted ones that no snapshot reads.
+    pub(crate) fn compact(&self, storage: StorageId) -> Result<()> {
+        let rows = self.keyspace(Space::Rows(storage))?;
+        rows.rotate_memtable_and_wait()?;
+        Ok(rows.major_compact()?)
+    }
+
     /// Storages that have a keyspace.
     pub(crate) fn storages(&self) -> Vec<StorageId> {
         let names = self.database.list_keyspace_names();

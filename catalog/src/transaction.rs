@@ -142,6 +142,11 @@ impl Transaction {
         &self.view.definitions
     }
 
+    /// Whether it changes definitions.
+    pub fn defines(&self) -> bool {
+        !self.changes.meta.is_empty()
+    }
+
     /// Whether there is nothing to commit.
     pub fn is_read_only(&self) -> bool {
         self.view.writes.is_empty() && self.changes.meta.is_empty()

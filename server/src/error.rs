@@ -21,6 +21,10 @@ pub mod sqlstate {
     pub const CARDINALITY_VIOLATION: &str = "21000";
     /// `numeric_value_out_of_range`
     pub const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
+    /// `invalid_datetime_format`
+    pub const INVALID_DATETIME_FORMAT: &str = "22007";
+    /// `datetime_field_overflow`
+    pub const DATETIME_FIELD_OVERFLOW: &str = "22008";
     /// `division_by_zero`
     pub const DIVISION_BY_ZERO: &str = "22012";
     /// `invalid_parameter_value`

@@ -120,9 +120,9 @@ pub struct ActivityRow {
     /// Last change of the state.
     pub state_change_us: Option<i64>,
     /// `active`, `idle`, `idle in transaction`, …
-    pub state: String,
+    pub state: &'static str,
     /// Text of the current or last statement.
-    pub query: String,
+    pub query: Arc<str>,
 }
 
 /// Rows and bytes a table is estimated to hold.

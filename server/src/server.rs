@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::clock;
 use crate::error::Result;
 use crate::pg_catalog::{self, ActivityRow};
+use crate::sql::operators::IntervalPlanner;
 
 /// The server.
 pub struct Server {
@@ -33,6 +34,8 @@ impl Server {
         let options = config.options_mut();
         options.sql_parser.parse_float_as_decimal = true;
         options.execution.collect_statistics = true;
+        // So `now()` is an instant; the session's zone comes in where an instant becomes something else.
+        options.execution.time_zone = Some("UTC".to_string());
         // A folder is read with all folders in it.
         options.execution.listing_table_ignore_subdirectory = false;
         // Listings of external folders are never kept: others add files to them.
@@ -40,6 +43,7 @@ impl Server {
             .with_object_list_cache_limit(0)
             .build_arc()?;
         let mut planners = nyala_udfs::expr_planners();
+        planners.push(Arc::new(IntervalPlanner));
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)

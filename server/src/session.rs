@@ -11,10 +11,12 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
 use nyala_catalog::Transaction;
 use nyala_catalog::definitions::{DatabaseDef, Oid, Relation};
 use nyala_catalog::types::SqlType;
+use parking_lot::Mutex;
 use sqlparser::ast::Statement;
 
 use crate::clock;
@@ -29,16 +31,19 @@ use crate::session::settings::Settings;
 use crate::sql::names::{self, RelationName};
 use crate::sql::parse::{self, Tree};
 use crate::sql::planner::Planner;
+use crate::sql::point::{self, PointStatement};
 use crate::sql::{casts, copy, dml, parameters, procedures, query};
 
 pub mod cancel;
 mod copying;
 mod execute;
+pub mod prepared;
 pub mod settings;
 mod transaction;
 mod variables;
 
 pub use copying::CopyIn;
+use prepared::Statements;
 use transaction::State;
 
 /// Characters of a query that `pg_stat_activity` shows.
@@ -93,6 +98,10 @@ pub struct Prepared {
     pub columns: Option<SchemaRef>,
     tree: Tree,
     sql: Arc<str>,
+    /// What `pg_stat_activity` shows.
+    activity: Arc<str>,
+    /// The statement compiled, if it is about one row; compiled again when definitions or settings have changed.
+    point: Mutex<Option<Arc<PointStatement>>>,
 }
 
 /// What a statement gives back.
@@ -136,11 +145,35 @@ pub struct Session {
     settings: Settings,
     state: State,
     notices: Vec<PgError>,
+    /// Statements prepared by Parse messages and by PREPARE.
+    pub statements: Statements,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.server.end_activity(self.process_id);
+    }
+}
+
+impl Prepared {
+    fn new(
+        parameter_types: Vec<SqlType>,
+        columns: Option<SchemaRef>,
+        tree: Tree,
+        sql: Arc<str>,
+    ) -> Self {
+        let activity = match sql.char_indices().nth(ACTIVITY_QUERY_CHARS) {
+            Some((end, _)) => Arc::from(sql.get(..end).unwrap_or_default()),
+            None => Arc::clone(&sql),
+        };
+        Self {
+            parameter_types,
+            columns,
+            tree,
+            sql,
+            activity,
+            point: Mutex::new(None),
+        }
     }
 }
 
@@ -177,8 +210,8 @@ impl Session {
             xact_start_us: None,
             query_start_us: None,
             state_change_us: Some(now_us),
-            state: "idle".to_string(),
-            query: String::new(),
+            state: "idle",
+            query: Arc::from(""),
         });
         Ok(Self {
             user: role.name.clone(),
@@ -189,6 +222,7 @@ impl Session {
             settings,
             state: State::Idle,
             notices: Vec::new(),
+            statements: Statements::default(),
         })
     }
 
@@ -211,22 +245,63 @@ impl Session {
         // In a failed block nothing is planned; what may run there has no columns.
         if self.transaction_status() == TransactionStatus::Failed {
             let parameter_types = parameters::settle(BTreeMap::new(), types)?;
-            return Ok(Prepared {
-                parameter_types,
-                columns: None,
-                tree,
-                sql,
-            });
+            return Ok(Prepared::new(parameter_types, None, tree, sql));
         }
         match self.analyse(&tree, types).await {
-            Ok((parameter_types, columns)) => Ok(Prepared {
-                parameter_types,
-                columns,
-                tree,
-                sql,
-            }),
+            Ok((parameter_types, columns)) => {
+                Ok(Prepared::new(parameter_types, columns, tree, sql))
+            }
             Err(error) => Err(located(error, &sql)),
         }
+    }
+
+    /// Compiles a statement that is to run more than once, if it is about one row.
+    pub fn compile(&mut self, prepared: &Prepared) -> Result<()> {
+        if self.transaction_status() != TransactionStatus::Failed {
+            *prepared.point.lock() = self.compiled(prepared)?;
+        }
+        Ok(())
+    }
+
+    fn compiled(&mut self, prepared: &Prepared) -> Result<Option<Arc<PointStatement>>> {
+        let Tree::Sql(statement) = &prepared.tree else {
+            return Ok(None);
+        };
+        // Read before the view is taken: a change of definitions in between makes the epoch differ.
+        let catalog = Arc::clone(&self.server.catalog);
+        let epoch = catalog.definitions_epoch();
+        let newest = match self.state.transaction() {
+            None => true,
+            Some(transaction) => {
+                let now = catalog.begin(&self.database)?;
+                Arc::ptr_eq(now.definitions(), transaction.definitions())
+            }
+        };
+        let (epoch, version) = (newest.then_some(epoch), self.settings.version());
+        let mut planner = self.planner()?;
+        let (types, columns) = (&prepared.parameter_types, prepared.columns.as_ref());
+        let compiled = point::compile(&mut planner, statement, types, columns, epoch, version);
+        Ok(compiled.map(Arc::new))
+    }
+
+    /// The compiled form of a statement, as of now.
+    fn point_statement(&mut self, prepared: &Prepared) -> Result<Option<Arc<PointStatement>>> {
+        let Some(compiled) = prepared.point.lock().clone() else {
+            return Ok(None);
+        };
+        // Definitions that this transaction has changed itself are nobody else's.
+        if self.state.transaction().is_some_and(Transaction::defines) {
+            return Ok(None);
+        }
+        let same_definitions = match self.state.transaction() {
+            Some(transaction) => compiled.is_over(transaction.definitions()),
+            None => compiled.is_of_epoch(self.server.catalog.definitions_epoch()),
+        };
+        if same_definitions && compiled.is_under(self.settings.version()) {
+            return Ok(Some(compiled));
+        }
+        self.compile(prepared)?;
+        Ok(prepared.point.lock().clone())
     }
 
     async fn analyse(
@@ -268,6 +343,11 @@ impl Session {
                 Ok((none()?, Some(self.show_columns(variable)?)))
             }
             Statement::Call(_) => Ok((none()?, Some(procedures::columns()))),
+            Statement::Execute { .. } => {
+                let executed = self.executed(statement)?;
+                let prepared = executed.prepared.as_ref();
+                Ok((none()?, prepared.and_then(|one| one.columns.clone())))
+            }
             _ => Ok((none()?, None)),
         }
     }
@@ -282,11 +362,17 @@ impl Session {
     ) -> Result<Outcome> {
         let now_us = clock::now_us();
         self.server.change_activity(self.process_id, |row| {
-            row.state = "active".to_string();
-            row.query = prepared.sql.chars().take(ACTIVITY_QUERY_CHARS).collect();
+            row.state = "active";
+            row.query = Arc::clone(&prepared.activity);
             row.query_start_us = Some(now_us);
             row.state_change_us = Some(now_us);
         });
+        if let Some(point) = self.point_statement(prepared)? {
+            return self
+                .run_point(&point, &parameters, scope, cancel)
+                .await
+                .map_err(|error| located(error, &prepared.sql));
+        }
         let mut tree = prepared.tree.clone();
         if let Tree::Sql(statement) = &mut tree
             && !prepared.parameter_types.is_empty()
@@ -299,9 +385,17 @@ impl Session {
                 &format,
             )?;
         }
-        self.run(&tree, scope, cancel)
-            .await
-            .map_err(|error| located(error, &prepared.sql))
+        match self.run(&tree, scope, cancel).await {
+            Ok(Outcome::Rows { stream, tag }) => {
+                // Constants are computed when the first rows are asked for.
+                let sql = Arc::clone(&prepared.sql);
+                let schema = stream.schema();
+                let rows = stream.map_err(move |error| located(PgError::from(error), &sql).into());
+                let stream = Box::pin(RecordBatchStreamAdapter::new(schema, rows));
+                Ok(Outcome::Rows { stream, tag })
+            }
+            other => other.map_err(|error| located(error, &prepared.sql)),
+        }
     }
 
     /// Runs all statements of a text, each on its own; returns the rows of the last one.
@@ -426,7 +520,7 @@ impl Session {
         let changes = self.settings.take_changes();
         let name = changes.iter().find(|(name, _)| name == "application_name");
         self.server.change_activity(self.process_id, |row| {
-            row.state = state.to_string();
+            row.state = state;
             row.state_change_us = Some(clock::now_us());
             if let Some((_, name)) = name {
                 row.application_name.clone_from(name);
@@ -498,8 +592,24 @@ impl Session {
     }
 }
 
-/// Adds where in the query an unknown name stands.
+/// Adds where in the query an unknown name or a malformed literal stands.
 fn located(error: PgError, sql: &str) -> PgError {
+    let malformed = matches!(
+        error.code,
+        sqlstate::INVALID_TEXT_REPRESENTATION
+            | sqlstate::DATETIME_FIELD_OVERFLOW
+            | sqlstate::INVALID_DATETIME_FORMAT
+    );
+    if malformed && error.position.is_none() {
+        let literal = error
+            .message
+            .split_once(": \"")
+            .and_then(|(_, literal)| literal.strip_suffix('"'));
+        return match literal.and_then(|text| parse::position_of_string(sql, text)) {
+            Some(position) => error.with_position(position),
+            None => error,
+        };
+    }
     let named = matches!(
         error.code,
         sqlstate::UNDEFINED_TABLE | sqlstate::UNDEFINED_COLUMN

@@ -9,7 +9,15 @@ pub mod shared;
 pub mod values;
 pub mod wire;
 
+use std::path::PathBuf;
+
 use libtest_mimic::{Failed, Trial};
+
+/// Folder of this crate: cargo tells it when it runs the tests, and else they run in it. It is not taken from the time of
+/// the build, because checkouts at other places share builds.
+pub fn package_directory() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
 
 /// What a test returns; any displayable error turns into a failure through `?`.
 pub type TestResult = Result<(), Failed>;

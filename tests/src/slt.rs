@@ -11,14 +11,14 @@
 mod bless;
 mod session;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use libtest_mimic::{Failed, Trial};
 use sqllogictest::{Record, Runner, parse_file};
 
 use crate::harness::shared::{self, Engine};
 use crate::harness::wire::{Format, Login, WireError};
-use crate::harness::{gaps, trial};
+use crate::harness::{self, gaps, trial};
 use session::{Kind, Session};
 
 /// Failing records shown per script; the rest are only counted.
@@ -88,7 +88,7 @@ struct Script {
 }
 
 fn scripts() -> Result<Vec<Script>, Failed> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
+    let directory = harness::package_directory().join("slt");
     let mut scripts = Vec::new();
     for entry in std::fs::read_dir(&directory)? {
         let path = entry?.path();

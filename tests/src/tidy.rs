@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::harness::{TestResult, trial};
+use crate::harness::{TestResult, package_directory, trial};
 
 /// Longer files are two files.
 const LINES_MAX: usize = 800;
@@ -53,11 +53,7 @@ impl SourceFile {
 }
 
 fn root() -> Result<PathBuf, Failed> {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(tests
-        .parent()
-        .ok_or("the crate has no parent directory")?
-        .to_path_buf())
+    Ok(package_directory().join("..").canonicalize()?)
 }
 
 /// Files below `directory` that `wanted` accepts by name.

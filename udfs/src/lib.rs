@@ -31,6 +31,7 @@ pub mod json_merge_patch;
 mod json_node;
 mod json_path;
 mod json_reader;
+mod json_shape;
 pub mod pg_type;
 #[cfg(test)]
 mod random_json;
@@ -43,7 +44,8 @@ pub use json_reader::JSON_DEPTH_MAX;
 
 /// All scalar functions of this crate.
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    vec![
+    let shapes = json_shape::JsonShape::all();
+    let mut functions: Vec<Arc<ScalarUDF>> = vec![
         Arc::new(json_input::JsonInput::jsonb().into()),
         Arc::new(json_input::JsonInput::json().into()),
         Arc::new(json_get::JsonGet::get().into()),
@@ -56,7 +58,9 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         Arc::new(json_exists::JsonExists::any().into()),
         Arc::new(json_exists::JsonExists::all().into()),
         Arc::new(json_merge_patch::JsonMergePatch::default().into()),
-    ]
+    ];
+    functions.extend(shapes.map(|function| Arc::new(function.into())));
+    functions
 }
 
 /// All aggregate functions of this crate.

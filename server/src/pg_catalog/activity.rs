@@ -48,8 +48,8 @@ fn pg_stat_activity(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("xact_start", backend.xact_start_us.into()),
             ("query_start", backend.query_start_us.into()),
             ("state_change", backend.state_change_us.into()),
-            ("state", Cell::from(&backend.state)),
-            ("query", Cell::from(&backend.query)),
+            ("state", backend.state.into()),
+            ("query", Cell::from(&backend.query.to_string())),
             ("backend_type", "client backend".into()),
         ])?;
     }

@@ -5,7 +5,7 @@ use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
 use crate::pg_catalog::entries::{Entry, Kind};
-use crate::pg_catalog::relations::{format_name, schema_name, view_definition};
+use crate::pg_catalog::relations::{default_text, format_name, schema_name, view_definition};
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
 use crate::pg_catalog::{SystemView, keys, types};
@@ -144,7 +144,14 @@ fn columns(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
                 ("table_name", Cell::from(&entry.name)),
                 ("column_name", Cell::from(&column.name)),
                 ("ordinal_position", Cell::Int(position as i64 + 1)),
-                ("column_default", column.default.as_ref().into()),
+                (
+                    "column_default",
+                    column
+                        .default
+                        .as_ref()
+                        .map(|default| default_text(default, &column.ty))
+                        .into(),
+                ),
                 ("is_nullable", yes_no(!column.not_null)),
                 ("data_type", data_type.into()),
                 ("character_maximum_length", length.into()),

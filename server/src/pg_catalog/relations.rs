@@ -122,6 +122,24 @@ fn pg_attribute(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     rows.finish()
 }
 
+/// A default as PostgreSQL shows it: a string literal is shown with its type.
+pub fn default_text(default: &str, ty: &SqlType) -> String {
+    let inner = default
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''));
+    let is_literal = inner.is_some_and(|inner| !inner.replace("\'\'", "").contains('\''));
+    if !is_literal {
+        return default.to_string();
+    }
+    // The length of a character type is not repeated.
+    let name = match ty {
+        SqlType::Varchar(_) => "character varying".to_string(),
+        SqlType::Bpchar(_) => "bpchar".to_string(),
+        ty => ty.to_string(),
+    };
+    format!("{default}::{name}")
+}
+
 fn pg_attrdef(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
     for entry in view.entries().users() {
@@ -131,7 +149,7 @@ fn pg_attrdef(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
                     ("oid", default_oid(entry.oid, position + 1).into()),
                     ("adrelid", entry.oid.into()),
                     ("adnum", Cell::Int(position as i64 + 1)),
-                    ("adbin", Cell::from(default)),
+                    ("adbin", Cell::from(&default_text(default, &column.ty))),
                 ])?;
             }
         }

@@ -1,6 +1,6 @@
 //! One connection's loop: reads a message, has it answered, reports errors, keeps the protocol's state.
 //!
-//! The loop owns what outlives a message: the session, prepared statements, portals, whether it skips
+//! The loop owns what outlives a message: the session, portals, whether it skips
 //! to Sync. A panic in a statement is that statement's error; it ends neither server nor connection.
 
 use std::panic::AssertUnwindSafe;
@@ -13,7 +13,7 @@ use crate::pgwire::channel::Channel;
 use crate::pgwire::frame::Frame;
 use crate::pgwire::messages::backend;
 use crate::pgwire::messages::frontend::Frontend;
-use crate::pgwire::portal::{Portals, Statements};
+use crate::pgwire::portal::Portals;
 use crate::session::cancel::{CancelReason, Canceller};
 use crate::session::{Session, TransactionStatus};
 
@@ -25,7 +25,6 @@ pub struct Connection {
     pub(super) channel: Channel,
     pub(super) session: Session,
     pub(super) canceller: Canceller,
-    pub(super) statements: Statements,
     pub(super) portals: Portals,
     /// Statements since the last Sync or Query may have left an implicit block open.
     pub(super) block_open: bool,
@@ -52,7 +51,6 @@ impl Connection {
             channel,
             session,
             canceller,
-            statements: Statements::default(),
             portals: Portals::default(),
             block_open: false,
             skipping: false,

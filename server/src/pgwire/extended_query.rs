@@ -16,8 +16,9 @@ use crate::pgwire::decode::{ColumnParser, InputSettings, ValueError};
 use crate::pgwire::encode::Format;
 use crate::pgwire::messages::backend;
 use crate::pgwire::messages::frontend::{Bind, Target};
-use crate::pgwire::portal::{Portal, PortalState, Statement};
+use crate::pgwire::portal::{Portal, PortalState};
 use crate::pgwire::statement::{Rows, Running};
+use crate::session::prepared::Statement;
 use crate::session::{Outcome, Scope, TransactionStatus};
 
 /// SQLSTATE `object_not_in_prerequisite_state`.
@@ -38,9 +39,9 @@ impl Connection {
     pub(super) async fn parse(&mut self, name: String, sql: &str, types: &[u32]) -> Result<()> {
         if name.is_empty() {
             // As in PostgreSQL the old one is gone even if the new one fails.
-            self.statements.close("");
+            self.session.statements.close("");
         }
-        self.statements.check_new(&name)?;
+        self.session.statements.check_new(&name)?;
         let mut statements = self.session.parse(sql)?;
         if statements.len() > 1 {
             return Err(PgError::syntax(
@@ -58,21 +59,21 @@ impl Connection {
                 } = self;
                 let token = canceller.start_statement(session.statement_timeout());
                 let mut running = Running::start(channel, canceller, token);
-                Some(
-                    running
-                        .until_cancelled(session.prepare(statement, types))
-                        .await?,
-                )
+                let prepared = running
+                    .until_cancelled(session.prepare(statement, types))
+                    .await?;
+                session.compile(&prepared)?;
+                Some(prepared)
             }
         };
-        self.statements.insert(name, Statement { prepared });
+        self.session.statements.insert(name, Statement { prepared });
         backend::parse_complete(self.channel.output());
         Ok(())
     }
 
     /// Answers Bind.
     pub(super) fn bind(&mut self, bind: Bind) -> Result<()> {
-        let statement = self.statements.get(&bind.statement)?;
+        let statement = self.session.statements.get(&bind.statement)?;
         self.portals.check_new(&bind.portal)?;
         let (types, columns) = match &statement.prepared {
             Some(prepared) => (
@@ -137,7 +138,7 @@ impl Connection {
     pub(super) fn describe(&mut self, target: &Target) -> Result<()> {
         let (statement, formats) = match target {
             Target::Statement(name) => {
-                let statement = self.statements.get(name)?;
+                let statement = self.session.statements.get(name)?;
                 let types = statement
                     .prepared
                     .as_ref()
@@ -247,7 +248,7 @@ impl Connection {
     /// Answers Close.
     pub(super) fn close(&mut self, target: &Target) {
         match target {
-            Target::Statement(name) => self.statements.close(name),
+            Target::Statement(name) => self.session.statements.close(name),
             Target::Portal(name) => self.portals.close(name),
         }
         backend::close_complete(self.channel.output());

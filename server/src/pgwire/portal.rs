@@ -1,4 +1,4 @@
-//! Prepared statements and portals of one connection, by name and in bounded number.
+//! Portals of one connection, by name and in bounded number.
 //!
 //! The unnamed ones have the empty name. Nothing here runs a statement.
 
@@ -10,22 +10,13 @@ use datafusion::common::ScalarValue;
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::encode::Format;
 use crate::pgwire::statement::Rows;
-use crate::session::Prepared;
-
-/// Prepared statements of one connection.
-const STATEMENTS_MAX: usize = 10_000;
+use crate::session::prepared::Statement;
 
 /// Portals of one connection.
 const PORTALS_MAX: usize = 1_000;
 
 /// SQLSTATE `duplicate_cursor`.
 const DUPLICATE_CURSOR: &str = "42P03";
-
-/// A prepared statement.
-pub struct Statement {
-    /// `None` for an empty query string.
-    pub prepared: Option<Prepared>,
-}
 
 /// A statement with its parameters, before, in or after its run.
 pub struct Portal {
@@ -49,45 +40,6 @@ pub enum PortalState {
     Done,
 }
 
-/// Prepared statements by name.
-#[derive(Default)]
-pub struct Statements(HashMap<String, Arc<Statement>>);
-
-impl Statements {
-    /// 42P05 where a named statement exists, 53400 where there are too many.
-    pub fn check_new(&self, name: &str) -> Result<()> {
-        if !name.is_empty() && self.0.contains_key(name) {
-            return Err(PgError::new(
-                sqlstate::DUPLICATE_PREPARED_STATEMENT,
-                format!("prepared statement \"{name}\" already exists"),
-            ));
-        }
-        check_count(self.0.len(), STATEMENTS_MAX, "prepared statements")
-    }
-
-    /// Adds a statement; the unnamed one replaces its predecessor.
-    pub fn insert(&mut self, name: String, statement: Statement) {
-        self.0.insert(name, Arc::new(statement));
-    }
-
-    /// Finds a statement.
-    pub fn get(&self, name: &str) -> Result<Arc<Statement>> {
-        self.0.get(name).cloned().ok_or_else(|| {
-            let message = if name.is_empty() {
-                "unnamed prepared statement does not exist".to_owned()
-            } else {
-                format!("prepared statement \"{name}\" does not exist")
-            };
-            PgError::new(sqlstate::INVALID_SQL_STATEMENT_NAME, message)
-        })
-    }
-
-    /// Forgets a statement, if it exists.
-    pub fn close(&mut self, name: &str) {
-        self.0.remove(name);
-    }
-}
-
 /// Portals by name.
 #[derive(Default)]
 pub struct Portals(HashMap<String, Portal>);
@@ -101,7 +53,7 @@ impl Portals {
                 format!("cursor \"{name}\" already exists"),
             ));
         }
-        check_count(self.0.len(), PORTALS_MAX, "portals")
+        check_count(self.0.len())
     }
 
     /// Adds a portal; the unnamed one replaces its predecessor.
@@ -137,13 +89,13 @@ fn undefined(name: &str) -> PgError {
     )
 }
 
-fn check_count(count: usize, max: usize, what: &str) -> Result<()> {
-    if count < max {
+fn check_count(count: usize) -> Result<()> {
+    if count < PORTALS_MAX {
         return Ok(());
     }
     Err(PgError::new(
         sqlstate::LIMIT_EXCEEDED,
-        format!("a connection can have at most {max} {what}"),
+        format!("a connection can have at most {PORTALS_MAX} portals"),
     )
     .with_hint("Close those that are not needed any more."))
 }

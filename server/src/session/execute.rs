@@ -1,5 +1,6 @@
 //! Running a statement: which kind it is, in which transaction it runs, and what it gives back.
 
+use datafusion::common::ScalarValue;
 use nyala_catalog::{CatalogError, ErrorKind};
 use sqlparser::ast::{ObjectType, SetExpr, UtilityOption};
 
@@ -13,6 +14,7 @@ use crate::session::cancel::CancelToken;
 use crate::sql::copy::Copy;
 use crate::sql::ddl;
 use crate::sql::planner::Planner;
+use crate::sql::point::PointStatement;
 
 /// How often a statement that is a transaction of its own is run again after it lost to another
 /// writer. Each time at least one other statement has won, so that work goes on.
@@ -23,6 +25,24 @@ struct Written {
     tag: String,
     rows: Option<dml::Changed>,
     notices: Vec<PgError>,
+}
+
+/// A writing statement.
+#[derive(Clone, Copy)]
+enum Work<'a> {
+    /// To be planned.
+    Tree(&'a Tree),
+    /// Compiled, with its parameters.
+    Point(&'a PointStatement, &'a [ScalarValue]),
+}
+
+impl Work<'_> {
+    fn verb(&self) -> String {
+        match self {
+            Self::Tree(tree) => verb(tree),
+            Self::Point(point, _) => point.verb().to_string(),
+        }
+    }
 }
 
 impl Session {
@@ -47,10 +67,16 @@ impl Session {
         if let Some(outcome) = self.variable(statement)? {
             return Ok(outcome);
         }
+        if let Some(outcome) = self.prepared_statement(statement, scope, cancel).await? {
+            return Ok(outcome);
+        }
         match statement {
             Statement::Query(query) => {
                 check_query(query)?;
+                // Planned with the settings as they were: `current_setting` beside `set_config` tells the old value.
                 let mut planner = self.reading_planner(scope)?;
+                let configured = self.set_config(query)?;
+                let query = configured.as_ref().unwrap_or(query);
                 let stream = cancel.run(query::run(&mut planner, query)).await?;
                 Ok(Outcome::Rows {
                     stream,
@@ -137,9 +163,53 @@ impl Session {
         self.planner()
     }
 
+    /// Runs a statement about one row.
+    pub(super) async fn run_point(
+        &mut self,
+        point: &PointStatement,
+        parameters: &[ScalarValue],
+        scope: Scope,
+        cancel: &CancelToken,
+    ) -> Result<Outcome> {
+        self.check_not_failed(None)?;
+        if !point.is_select() {
+            let work = Work::Point(point, parameters);
+            return self.write_work(work, scope, cancel).await;
+        }
+        if scope == Scope::Block {
+            self.open_implicit()?;
+        }
+        let found = match self.state.transaction() {
+            Some(transaction) => Some(cancel.run(point.select(transaction, parameters)).await?),
+            None => point.select_now(&self.server.catalog, parameters)?,
+        };
+        let rows = match found {
+            Some(rows) => rows,
+            None => {
+                let transaction = self.server.catalog.begin(&self.database)?;
+                cancel.run(point.select(&transaction, parameters)).await?
+            }
+        };
+        Ok(Outcome::Rows {
+            stream: query::stream_of(rows),
+            tag: RowsTag::Select,
+        })
+    }
+
     /// Runs a writing statement in the open transaction, or in one of its own.
     async fn write(&mut self, tree: &Tree, scope: Scope, cancel: &CancelToken) -> Result<Outcome> {
-        self.refuse_read_only(&verb(tree))?;
+        self.write_work(Work::Tree(tree), scope, cancel).await
+    }
+
+    async fn write_work(
+        &mut self,
+        work: Work<'_>,
+        scope: Scope,
+        cancel: &CancelToken,
+    ) -> Result<Outcome> {
+        if self.settings.is_read_only() {
+            self.refuse_read_only(&work.verb())?;
+        }
         if scope == Scope::Block {
             self.open_implicit()?;
         }
@@ -147,7 +217,7 @@ impl Session {
         if self.state.transaction().is_some() {
             let mut state = std::mem::replace(&mut self.state, super::State::Idle);
             let written = match state.transaction_mut() {
-                Some(transaction) => cancel.run(self.write_in(tree, transaction, start_us)).await,
+                Some(transaction) => cancel.run(self.write_in(work, transaction, start_us)).await,
                 None => Err(PgError::internal("the transaction is gone")),
             };
             self.state = state;
@@ -157,7 +227,7 @@ impl Session {
         loop {
             let mut transaction = self.server.catalog.begin(&self.database)?;
             let written = cancel
-                .run(self.write_in(tree, &mut transaction, start_us))
+                .run(self.write_in(work, &mut transaction, start_us))
                 .await?;
             match transaction.commit().await {
                 Ok(()) => return Ok(self.written(written)),
@@ -174,10 +244,20 @@ impl Session {
 
     async fn write_in(
         &self,
-        tree: &Tree,
+        work: Work<'_>,
         transaction: &mut Transaction,
         start_us: i64,
     ) -> Result<Written> {
+        let tree = match work {
+            Work::Tree(tree) => tree,
+            Work::Point(point, parameters) => {
+                return Ok(Written {
+                    tag: point.write(transaction, parameters).await?,
+                    rows: None,
+                    notices: Vec::new(),
+                });
+            }
+        };
         let mut planner = self.planner_for(transaction, start_us);
         let statement = match tree {
             Tree::Sql(statement) => statement.as_ref(),

@@ -4,6 +4,7 @@
 //! follow the transaction: ROLLBACK takes SET back, the end of the transaction takes SET LOCAL back.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{PgError, Result, sqlstate};
@@ -125,14 +126,53 @@ fn unrecognized(name: &str) -> PgError {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// What is in force.
-    current: HashMap<&'static str, String>,
+    current: Arc<Values>,
     /// What is in force once the transaction commits: without SET LOCAL.
-    session: HashMap<&'static str, String>,
+    session: Arc<Values>,
     /// What RESET goes back to.
-    start: HashMap<&'static str, String>,
+    start: Arc<Values>,
     /// What ROLLBACK goes back to.
-    saved: Option<HashMap<&'static str, String>>,
+    saved: Option<Arc<Values>>,
     changed: Vec<&'static str>,
+    /// What is derived from `current`, so that no statement reads text again.
+    derived: Derived,
+    /// Goes up whenever `current` changes.
+    version: u64,
+}
+
+type Values = HashMap<&'static str, String>;
+
+#[derive(Debug, Clone, Copy)]
+struct Derived {
+    format: FormatSettings,
+    statement_timeout: Option<Duration>,
+    read_only: bool,
+}
+
+impl Derived {
+    fn of(values: &Values) -> Self {
+        let text = |name| values.get(name).map_or("", String::as_str);
+        let milliseconds = text("statement_timeout").parse().unwrap_or(0);
+        Self {
+            format: FormatSettings {
+                date_style: date_style(text("DateStyle")).unwrap_or_default(),
+                time_zone: TimeZone::parse(text("TimeZone")).unwrap_or_default(),
+                interval_style: match text("IntervalStyle") {
+                    "postgres_verbose" => IntervalStyle::PostgresVerbose,
+                    "sql_standard" => IntervalStyle::SqlStandard,
+                    "iso_8601" => IntervalStyle::Iso8601,
+                    _ => IntervalStyle::Postgres,
+                },
+                extra_float_digits: text("extra_float_digits").parse().unwrap_or(1),
+                bytea_output: match text("bytea_output") {
+                    "escape" => ByteaOutput::Escape,
+                    _ => ByteaOutput::Hex,
+                },
+            },
+            statement_timeout: (milliseconds > 0).then(|| Duration::from_millis(milliseconds)),
+            read_only: text("transaction_read_only") == "on",
+        }
+    }
 }
 
 impl Settings {
@@ -143,12 +183,15 @@ impl Settings {
             .map(|p| (p.name, p.default.to_string()))
             .collect();
         start.insert("session_authorization", user.to_string());
+        let start = Arc::new(start);
         Self {
-            current: start.clone(),
-            session: start.clone(),
+            derived: Derived::of(&start),
+            current: Arc::clone(&start),
+            session: Arc::clone(&start),
             start,
             saved: None,
             changed: Vec::new(),
+            version: 0,
         }
     }
 
@@ -156,8 +199,9 @@ impl Settings {
     pub fn set_start(&mut self, name: &str, value: &str) -> Result<()> {
         let (name, value) = check(name, value)?;
         for values in [&mut self.current, &mut self.session, &mut self.start] {
-            values.insert(name, value.clone());
+            Arc::make_mut(values).insert(name, value.clone());
         }
+        self.derive();
         Ok(())
     }
 
@@ -165,7 +209,7 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &str, local: bool) -> Result<()> {
         let (name, value) = check(name, value)?;
         if !local {
-            self.session.insert(name, value.clone());
+            Arc::make_mut(&mut self.session).insert(name, value.clone());
         }
         self.put(name, value);
         Ok(())
@@ -178,7 +222,7 @@ impl Settings {
             return Err(cannot_change(parameter.name));
         }
         if let Some(value) = self.start.get(parameter.name).cloned() {
-            self.session.insert(parameter.name, value.clone());
+            Arc::make_mut(&mut self.session).insert(parameter.name, value.clone());
             self.put(parameter.name, value);
         }
         Ok(())
@@ -188,7 +232,7 @@ impl Settings {
     pub fn reset_all(&mut self) {
         for parameter in PARAMETERS {
             if let Some(value) = self.start.get(parameter.name).cloned() {
-                self.session.insert(parameter.name, value.clone());
+                Arc::make_mut(&mut self.session).insert(parameter.name, value.clone());
                 self.put(parameter.name, value);
             }
         }
@@ -202,7 +246,7 @@ impl Settings {
 
     /// A transaction begins.
     pub fn begin(&mut self) {
-        self.saved = Some(self.session.clone());
+        self.saved = Some(Arc::clone(&self.session));
     }
 
     /// The transaction ended; `committed` keeps what SET did.
@@ -210,6 +254,9 @@ impl Settings {
         let saved = self.saved.take();
         if !committed && let Some(saved) = saved {
             self.session = saved;
+        }
+        if Arc::ptr_eq(&self.session, &self.current) {
+            return;
         }
         for parameter in PARAMETERS {
             if let Some(value) = self.session.get(parameter.name).cloned()
@@ -223,9 +270,20 @@ impl Settings {
             ("transaction_read_only", "default_transaction_read_only"),
         ] {
             let value = self.text(default).to_string();
-            self.session.insert(transaction, value.clone());
-            self.current.insert(transaction, value);
+            Arc::make_mut(&mut self.session).insert(transaction, value);
         }
+        self.current = Arc::clone(&self.session);
+        self.derive();
+    }
+
+    /// Changes whenever a value in force does.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn derive(&mut self) {
+        self.derived = Derived::of(&self.current);
+        self.version += 1;
     }
 
     /// Reported parameters and their values.
@@ -288,13 +346,12 @@ impl Settings {
 
     /// `statement_timeout`, if it limits anything.
     pub fn statement_timeout(&self) -> Option<Duration> {
-        let milliseconds = self.text("statement_timeout").parse().unwrap_or(0);
-        (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+        self.derived.statement_timeout
     }
 
     /// Whether the transaction may not write.
     pub fn is_read_only(&self) -> bool {
-        self.text("transaction_read_only") == "on"
+        self.derived.read_only
     }
 
     /// Whether notices are sent at all.
@@ -304,26 +361,12 @@ impl Settings {
 
     /// How values are shown.
     pub fn format(&self) -> FormatSettings {
-        FormatSettings {
-            date_style: date_style(self.text("DateStyle")).unwrap_or_default(),
-            time_zone: self.time_zone(),
-            interval_style: match self.text("IntervalStyle") {
-                "postgres_verbose" => IntervalStyle::PostgresVerbose,
-                "sql_standard" => IntervalStyle::SqlStandard,
-                "iso_8601" => IntervalStyle::Iso8601,
-                _ => IntervalStyle::Postgres,
-            },
-            extra_float_digits: self.text("extra_float_digits").parse().unwrap_or(1),
-            bytea_output: match self.text("bytea_output") {
-                "escape" => ByteaOutput::Escape,
-                _ => ByteaOutput::Hex,
-            },
-        }
+        self.derived.format
     }
 
     /// The session's time zone.
     pub fn time_zone(&self) -> TimeZone {
-        TimeZone::parse(self.text("TimeZone")).unwrap_or_default()
+        self.derived.format.time_zone
     }
 
     fn text(&self, name: &'static str) -> &str {
@@ -331,8 +374,10 @@ impl Settings {
     }
 
     fn put(&mut self, name: &'static str, value: String) {
-        if self.current.insert(name, value.clone()) != Some(value) {
+        if self.current.get(name) != Some(&value) {
+            Arc::make_mut(&mut self.current).insert(name, value);
             self.changed.push(name);
+            self.derive();
         }
     }
 

@@ -1,13 +1,15 @@
 //! SET, SHOW, RESET and DISCARD.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringViewArray};
 use arrow::datatypes::{Schema, SchemaRef};
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::{
-    ContextModifier, DiscardObject, Expr, Ident, ObjectName, Reset, Set, Statement, UnaryOperator,
-    Value,
+    ContextModifier, DiscardObject, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    ObjectName, Query, Reset, Set, Statement, UnaryOperator, Value, visit_expressions,
+    visit_expressions_mut,
 };
 
 use super::{Outcome, RowsTag, Session, State};
@@ -49,6 +51,7 @@ impl Session {
                             ));
                         }
                         self.settings.reset_all();
+                        self.statements.clear();
                         "DISCARD ALL"
                     }
                     // Nothing of these outlives a statement here.
@@ -126,6 +129,59 @@ impl Session {
         }
     }
 
+    /// Does the `set_config(name, value, is_local)` calls of a query, whose arguments have to be constants, and
+    /// returns the query with their results in their place; `None` if there are none.
+    pub(super) fn set_config(&mut self, query: &Query) -> Result<Option<Box<Query>>> {
+        let mut calls = 0;
+        let _: ControlFlow<()> = visit_expressions(query, |expr| {
+            calls += usize::from(config_call(expr).is_some());
+            ControlFlow::Continue(())
+        });
+        if calls == 0 {
+            return Ok(None);
+        }
+        let mut query = Box::new(query.clone());
+        let done = visit_expressions_mut(&mut query, |expr| {
+            let Some(arguments) = config_call(expr) else {
+                return ControlFlow::Continue(());
+            };
+            match self.set_from_call(&arguments) {
+                Ok(value) => {
+                    *expr = Expr::value(Value::SingleQuotedString(value));
+                    ControlFlow::Continue(())
+                }
+                Err(error) => ControlFlow::Break(error),
+            }
+        });
+        match done {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(Some(query)),
+        }
+    }
+
+    /// Sets what one call says; returns the new value.
+    fn set_from_call(&mut self, arguments: &[Expr]) -> Result<String> {
+        let [name, value, local] = arguments else {
+            return Err(PgError::new(
+                sqlstate::UNDEFINED_FUNCTION,
+                "set_config takes a name, a value and whether it is local",
+            ));
+        };
+        let constant = |expr: &Expr| match uncast(expr) {
+            value @ Expr::Value(_) => value_text(value),
+            _ => Err(PgError::unsupported(
+                "set_config is supported with constant arguments only",
+            )),
+        };
+        let name = constant(name)?;
+        let local = matches!(
+            constant(local)?.to_lowercase().as_str(),
+            "true" | "t" | "on" | "1"
+        );
+        self.settings.set(&name, &constant(value)?, local)?;
+        Ok(self.settings.show(&name)?.1)
+    }
+
     /// Columns of SHOW.
     pub(super) fn show_columns(&self, variable: &[Ident]) -> Result<SchemaRef> {
         let name = shown_name(variable);
@@ -157,6 +213,33 @@ impl Session {
             vec![column(vec![self.settings.show(&name)?.1])]
         };
         Ok(RecordBatch::try_new(self.show_columns(variable)?, columns)?)
+    }
+}
+
+/// The arguments of a call of `set_config`.
+fn config_call(expr: &Expr) -> Option<Vec<Expr>> {
+    let Expr::Function(function) = expr else {
+        return None;
+    };
+    let name = function.name.0.last()?.as_ident()?;
+    if !name.value.eq_ignore_ascii_case("set_config") {
+        return None;
+    }
+    let FunctionArguments::List(list) = &function.args else {
+        return Some(Vec::new());
+    };
+    let plain = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    Some(list.args.iter().filter_map(plain).collect())
+}
+
+/// A constant without the casts that say its type.
+fn uncast(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => uncast(expr),
+        other => other,
     }
 }
 

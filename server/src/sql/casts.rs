@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use bytes::BytesMut;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::functions::math::expr_fn::round;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -24,6 +24,7 @@ use nyala_catalog::types::SqlType;
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::decode::{InputSettings, ValueError, parse_scalar, parse_text_array};
 use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn};
+use crate::sql::{operators, time_zone};
 
 impl From<ValueError> for PgError {
     fn from(error: ValueError) -> Self {
@@ -40,21 +41,114 @@ impl From<EncodeError> for PgError {
     }
 }
 
-/// A string literal without a type takes the type of what it is compared with.
+/// A literal without a type takes the type of what it is compared or computed with, and `integer` where
+/// it is a result itself.
 pub fn resolve_unknown_literals(plan: LogicalPlan, input: &InputSettings) -> Result<LogicalPlan> {
+    // The working table of a recursive query has got its types from the plan as it is.
+    let mut recursive = false;
+    plan.apply_with_subqueries(|node| {
+        recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
+        Ok(TreeNodeRecursion::Continue)
+    })?;
     let rewritten = plan.transform_up_with_subqueries(|plan| {
+        check_set_operation(&plan)?;
         let mut schema = DFSchema::empty();
         for input in plan.inputs() {
             schema.merge(input.schema());
         }
         let names = NamePreserver::new(&plan);
-        plan.map_expressions(|expr| {
+        let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
-            let rewritten = expr.transform_up(|expr| resolve(expr, &schema, input))?;
+            let rewritten = expr.transform_up(|expr| {
+                if recursive {
+                    return resolve(expr, &schema, input);
+                }
+                operators::resolve(expr, &schema)?
+                    .transform_data(|expr| resolve(expr, &schema, input))
+            })?;
             Ok(rewritten.update_data(|expr| name.restore(expr)))
-        })
+        })?;
+        match plan.transformed {
+            true => plan.map_data(LogicalPlan::recompute_schema),
+            false => Ok(plan),
+        }
     })?;
-    Ok(rewritten.data)
+    if recursive {
+        return Ok(rewritten.data);
+    }
+    Ok(type_result_literals(rewritten.data)?.data)
+}
+
+/// `SELECT 1` has a column of type `integer`.
+fn type_result_literals(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let typed = match plan {
+        LogicalPlan::Projection(_) => {
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let typed = match expr {
+                    Expr::Alias(mut alias) => {
+                        let inner = operators::integer_literal(std::mem::take(&mut alias.expr));
+                        Transformed::new(inner.data, inner.transformed, inner.tnr).update_data(
+                            |expr| {
+                                *alias.expr = expr;
+                                Expr::Alias(alias)
+                            },
+                        )
+                    }
+                    expr => operators::integer_literal(expr),
+                };
+                Ok(typed.update_data(|expr| name.restore(expr)))
+            })?
+        }
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => plan.map_children(type_result_literals)?,
+        other => return Ok(Transformed::no(other)),
+    };
+    match typed.transformed {
+        true => typed.map_data(LogicalPlan::recompute_schema),
+        false => Ok(typed),
+    }
+}
+
+/// 42804 where the columns of a set operation have nothing in common.
+fn check_set_operation(plan: &LogicalPlan) -> DataFusionResult<()> {
+    let LogicalPlan::Union(union) = plan else {
+        return Ok(());
+    };
+    let [first, rest @ ..] = union.inputs.as_slice() else {
+        return Ok(());
+    };
+    for other in rest {
+        for (left, right) in first.schema().fields().iter().zip(other.schema().fields()) {
+            let (left, right) = (left.data_type(), right.data_type());
+            // Text may be a literal that has no type yet.
+            let open = |ty: &DataType| ty.is_null() || ty.is_string();
+            let fits = open(left)
+                || open(right)
+                || left == right
+                || (left.is_numeric() && right.is_numeric())
+                || (left.is_nested() && right.is_nested())
+                || (left.is_binary() && right.is_binary())
+                || (is_point_in_time(left) && is_point_in_time(right));
+            if !fits {
+                let name = |ty| SqlType::of_arrow(ty);
+                return Err(PgError::new(
+                    sqlstate::DATATYPE_MISMATCH,
+                    format!(
+                        "UNION types {} and {} cannot be matched",
+                        name(left),
+                        name(right)
+                    ),
+                )
+                .into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_point_in_time(ty: &DataType) -> bool {
+    matches!(ty, DataType::Date32 | DataType::Timestamp(_, _))
 }
 
 fn resolve(
@@ -111,6 +205,27 @@ fn resolve(
             *between.high = typed(std::mem::take(&mut *between.high), &between.expr)?;
             Ok(Transformed::yes(Expr::Between(between)))
         }
+        Expr::Cast(Cast { expr, field }) => match field.data_type() {
+            // No type of a column has nanoseconds: this is how the planner writes AT TIME ZONE.
+            DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)) => {
+                let zone = Expr::Literal(ScalarValue::Utf8View(Some(zone.to_string())), None);
+                let from = expr.get_type(schema)?;
+                if from.is_string() || from.is_null() {
+                    // A literal is an instant, as for PostgreSQL's preferred type.
+                    let instant = SqlType::Timestamptz;
+                    let time = match literal_text(&expr) {
+                        Some(text) => value(text, &instant, input)?,
+                        None => *expr,
+                    };
+                    let time = time_zone::at_time_zone(time, zone, &instant.arrow_type());
+                    return Ok(Transformed::yes(time));
+                }
+                Ok(Transformed::yes(time_zone::at_time_zone(
+                    *expr, zone, &from,
+                )))
+            }
+            _ => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
+        },
         Expr::InList(mut list) => {
             list.list = std::mem::take(&mut list.list)
                 .into_iter()
@@ -157,8 +272,10 @@ pub fn rewrite_casts(
         let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
             let rewritten = expr.transform_up(|expr| match expr {
-                Expr::Cast(cast) => rewrite(cast, &schema, input, format),
-                other => Ok(Transformed::no(other)),
+                Expr::Cast(cast) => rewrite(cast, &schema, input, format)?
+                    .transform_data(|expr| time_zone::rewrite(expr, &schema, input.time_zone)),
+                other => operators::rewrite(other, &schema)?
+                    .transform_data(|expr| time_zone::rewrite(expr, &schema, input.time_zone)),
             })?;
             Ok(rewritten.update_data(|expr| name.restore(expr)))
         })?;
@@ -193,7 +310,10 @@ fn rewrite(
         return Ok(Transformed::yes(text));
     }
     if to.is_integer() && (from.data_type().is_decimal() || from.data_type().is_floating()) {
-        let rounded = round(vec![*cast.expr]);
+        let rounded = match from.data_type() {
+            float if float.is_floating() => operators::round_to_even(*cast.expr, float.clone()),
+            _ => round(vec![*cast.expr]),
+        };
         let cast = Cast {
             expr: Box::new(rounded),
             field: cast.field,

@@ -267,6 +267,7 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
     };
     let force = |columns: &[Ident]| match columns {
         [] => ForceColumns::All,
+        [all] if all.value == parse::ALL_COLUMNS => ForceColumns::All,
         columns => ForceColumns::Named(columns.iter().map(names::fold).collect()),
     };
     for option in options {

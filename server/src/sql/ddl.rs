@@ -186,7 +186,7 @@ async fn create_table(
     };
     let mut key: Option<(Option<String>, Vec<String>)> = None;
     let mut columns = Vec::with_capacity(create.columns.len());
-    for column in &create.columns {
+    for column in create.columns.iter().filter(|column| !has_no_type(column)) {
         let (definition, is_key) = column_definition(planner, column, &columns)?;
         if let Some(constraint) = is_key {
             set_key(&mut key, constraint, vec![definition.name.clone()], &name)?;
@@ -217,10 +217,15 @@ async fn create_table(
     }
     let source = match &create.query {
         None => None,
-        Some(source) if columns.is_empty() => {
+        Some(source) if create.columns.iter().all(has_no_type) => {
             planner.open_externals(source.as_ref()).await?;
             let plan = planner.plan(source, Vec::new())?;
-            columns = query_columns(&query::output_schema(&plan))?;
+            let names: Vec<_> = create.columns.iter().map(|column| &column.name).collect();
+            let schema = query::output_schema(&plan);
+            if names.len() > schema.fields().len() {
+                return Err(PgError::syntax("too many column names were specified"));
+            }
+            columns = query_columns(&renamed(&schema, &names))?;
             Some(plan)
         }
         Some(_) => {
@@ -266,6 +271,28 @@ async fn create_table(
         transaction.insert(&table, &rows).await?;
     }
     Ok(Defined::tag(&format!("SELECT {count}")))
+}
+
+/// Whether a column is only named, as in CREATE TABLE AS.
+fn has_no_type(column: &sqlparser::ast::ColumnDef) -> bool {
+    column.data_type == sqlparser::ast::DataType::Unspecified
+}
+
+/// A schema whose first columns have other names.
+fn renamed(
+    schema: &arrow::datatypes::Schema,
+    names: &[&sqlparser::ast::Ident],
+) -> arrow::datatypes::Schema {
+    let fields: Vec<_> = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(at, field)| match names.get(at) {
+            Some(name) => Arc::new(field.as_ref().clone().with_name(names::fold(name))),
+            None => Arc::clone(field),
+        })
+        .collect();
+    arrow::datatypes::Schema::new(fields)
 }
 
 fn unsupported_constraint(constraint: &TableConstraint) -> PgError {
@@ -549,18 +576,8 @@ async fn create_view(
                 "CREATE VIEW specifies more column names than columns",
             ));
         }
-        let fields: Vec<_> = output
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(at, field)| match create.columns.get(at) {
-                Some(column) => {
-                    Arc::new(field.as_ref().clone().with_name(names::fold(&column.name)))
-                }
-                None => Arc::clone(field),
-            })
-            .collect();
-        output = arrow::datatypes::Schema::new(fields);
+        let names: Vec<_> = create.columns.iter().map(|column| &column.name).collect();
+        output = renamed(&output, &names);
     }
     let depends_on = planner.relations_of(source);
     transaction.create_view(NewView {

@@ -18,13 +18,18 @@ use sqlparser::ast::{
 };
 
 use crate::error::{PgError, Result, sqlstate};
+use crate::pgwire::decode::InputSettings;
+use crate::pgwire::encode::FormatSettings;
 use crate::sql::names;
 use crate::sql::parameters::{self, ParameterTypes};
 use crate::sql::planner::Planner;
 use crate::sql::{casts, parse, query};
 
-mod change;
-mod insert;
+pub(super) mod change;
+pub(super) mod insert;
+mod joined;
+
+use joined::Joined;
 
 /// Internal name of the target in the query for the rows to write.
 const TARGET: &str = "target";
@@ -75,34 +80,38 @@ pub async fn run(
 pub async fn analyse(planner: &mut Planner, statement: &Statement) -> Result<Analysed> {
     planner.open_externals(statement).await?;
     let mut statement = statement.clone();
-    let (target, query, returning) = match &mut statement {
+    let (target, query, returning, joined) = match &mut statement {
         Statement::Insert(insert) => {
             let target = insert::target(planner, insert)?;
             insert::type_parameters(insert, &target.table)?;
             let query = insert::source(planner, insert, &target.table)?;
-            (target, query, insert.returning.clone())
+            (target, query, insert.returning.clone(), Joined::default())
         }
         Statement::Update(update) => {
             let target = change::update_target(planner, update)?;
             change::type_parameters(&mut update.assignments, &target.table)?;
-            let query = change::update_query(planner, update, &target)?;
-            (target, query, update.returning.clone())
+            let joined = change::joined_in_update(update, &target)?;
+            let query = change::update_query(planner, update, &target, &joined)?;
+            (target, query, update.returning.clone(), joined)
         }
         Statement::Delete(delete) => {
             let target = change::delete_target(planner, delete)?;
-            let query = change::delete_query(planner, delete, &target)?;
-            (target, query, delete.returning.clone())
+            let joined = change::joined_in_delete(delete, &target)?;
+            let query = change::delete_query(planner, delete, &target, &joined)?;
+            (target, query, delete.returning.clone(), joined)
         }
         _ => return Err(PgError::internal("not a data-changing statement")),
     };
     let mut parameters = parameters::declared(&statement)?;
     parameters::infer(planner, &query, &mut parameters)?;
     // The query itself has to be right as well.
-    planner.analysed(&query, parameters::fields(&parameters))?;
+    let analysed = planner.analysed(&query, parameters::fields(&parameters))?;
     let columns = match returning {
         None => None,
         Some(items) => {
-            let query = returning_query(planner, &target, items, Vec::new())?;
+            let items = joined.rewrite(&target, &items);
+            let schema = joined.schema(&target.table.schema, analysed.schema().fields());
+            let query = returning_query(planner, &target, items, Vec::new(), schema)?;
             let plan = planner.plan(&query, parameters::fields(&parameters))?;
             Some(query::output_schema(&plan))
         }
@@ -114,13 +123,17 @@ pub async fn analyse(planner: &mut Planner, statement: &Statement) -> Result<Ana
 }
 
 /// The table that a statement changes, and the name its columns are qualified with.
-struct Target {
-    table: Arc<Table>,
-    alias: Ident,
+pub(super) struct Target {
+    pub(super) table: Arc<Table>,
+    pub(super) alias: Ident,
 }
 
 impl Target {
-    fn find(planner: &Planner, name: &ObjectName, alias: Option<&Ident>) -> Result<Self> {
+    pub(super) fn find(
+        planner: &Planner,
+        name: &ObjectName,
+        alias: Option<&Ident>,
+    ) -> Result<Self> {
         let relation_name = names::relation_name(name, &planner.database)?;
         let alias = alias
             .cloned()
@@ -160,7 +173,7 @@ impl Target {
     }
 
     /// Position of a column that the statement names.
-    fn column(&self, name: &str) -> Result<usize> {
+    pub(super) fn column(&self, name: &str) -> Result<usize> {
         let columns = &self.table.def.columns;
         columns
             .iter()
@@ -177,7 +190,7 @@ impl Target {
     }
 
     /// `alias.column`.
-    fn reference(&self, column: &str) -> Expr {
+    pub(super) fn reference(&self, column: &str) -> Expr {
         Expr::CompoundIdentifier(vec![self.alias.clone(), quoted(column)])
     }
 
@@ -204,7 +217,13 @@ impl Target {
     }
 
     /// Full rows of the table from columns of a query's result, from `first` on.
-    fn rows(&self, planner: &Planner, result: &RecordBatch, first: usize) -> Result<RecordBatch> {
+    pub(super) fn rows(
+        &self,
+        input: &InputSettings,
+        format: &FormatSettings,
+        result: &RecordBatch,
+        first: usize,
+    ) -> Result<RecordBatch> {
         let schema = result.schema();
         let mut columns = Vec::with_capacity(self.table.def.columns.len());
         for (at, definition) in self.table.def.columns.iter().enumerate() {
@@ -215,13 +234,12 @@ impl Target {
                 return Err(PgError::internal("query for rows has too few columns"));
             };
             let field = field.as_ref().clone().with_name(&definition.name);
-            let input = &planner.input;
             columns.push(casts::assign(
                 values,
                 &field,
                 &definition.ty,
                 input,
-                &planner.format,
+                format,
             )?);
         }
         // Nullability is the constraint's business, whose error names the row.
@@ -243,11 +261,8 @@ fn returning_query(
     target: &Target,
     items: Vec<SelectItem>,
     rows: Vec<RecordBatch>,
+    schema: SchemaRef,
 ) -> Result<Box<Query>> {
-    let schema = match rows.first() {
-        Some(first) => first.schema(),
-        None => Arc::clone(&target.table.schema),
-    };
     planner.add_transient(RETURNED, rows, schema)?;
     select(items, vec![internal_table(RETURNED, &target.alias)?], None)
 }
@@ -257,19 +272,26 @@ async fn returning(
     planner: &mut Planner,
     target: &Target,
     items: Option<&Vec<SelectItem>>,
+    joined: &Joined,
     rows: Vec<RecordBatch>,
+    schema: SchemaRef,
 ) -> Result<Option<(SchemaRef, Vec<RecordBatch>)>> {
     let Some(items) = items else { return Ok(None) };
-    let query = returning_query(planner, target, items.clone(), rows)?;
+    let schema = match rows.first() {
+        Some(first) => first.schema(),
+        None => schema,
+    };
+    let items = joined.rewrite(target, items);
+    let query = returning_query(planner, target, items, rows, schema)?;
     Ok(Some(query::collect(planner, &query).await?))
 }
 
 /// An identifier that is taken as it is.
-fn quoted(name: &str) -> Ident {
+pub(super) fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
 }
 
-fn aliased(expr: Expr, alias: &str) -> SelectItem {
+pub(super) fn aliased(expr: Expr, alias: &str) -> SelectItem {
     SelectItem::ExprWithAlias {
         expr,
         alias: quoted(alias),
@@ -277,7 +299,7 @@ fn aliased(expr: Expr, alias: &str) -> SelectItem {
 }
 
 /// `SELECT items FROM tables WHERE condition`.
-fn select(
+pub(super) fn select(
     items: Vec<SelectItem>,
     from: Vec<TableWithJoins>,
     condition: Option<Expr>,
@@ -298,7 +320,7 @@ fn select_of(query: &mut Query) -> Result<&mut Select> {
 }
 
 /// A transient or addressed table of the planner, under an alias.
-fn internal_table(name: &str, alias: &Ident) -> Result<TableWithJoins> {
+pub(super) fn internal_table(name: &str, alias: &Ident) -> Result<TableWithJoins> {
     let mut query = parse::parse_query("SELECT NULL FROM x AS y")?;
     let mut from = std::mem::take(&mut select_of(&mut query)?.from);
     let mut table = from

@@ -29,6 +29,7 @@ mod from;
 mod functions;
 mod labels;
 mod lateral;
+mod quantified;
 mod single_row;
 
 pub use labels::column_label;
@@ -93,10 +94,12 @@ impl VisitorMut for Normalizer {
         plain_operator(expr);
         drop_collation(expr);
         like_escape(expr);
+        casts::large_number(expr);
         casts::cast(expr);
         functions::keyword(expr);
         functions::strip_schema(expr);
         functions::field_access(expr);
+        quantified::over_subquery(expr);
         arrays::quantified(expr);
         arrays::vector(expr);
         ControlFlow::Continue(())

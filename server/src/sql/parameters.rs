@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
-use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable};
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::{
     CastKind, DataType, Expr, LimitClause, Query, Value, ValueWithSpan, Visit, VisitMut, Visitor,
@@ -132,18 +134,51 @@ pub fn infer(planner: &Planner, query: &Query, types: &mut ParameterTypes) -> Re
         return Ok(());
     }
     let plan = planner.analysed(query, fields(types))?;
+    let mut note = |name: &str, ty: SqlType| {
+        let number = name.strip_prefix('$').and_then(|text| text.parse().ok());
+        if let Some(number) = number {
+            let known = types.entry(number).or_default();
+            *known = known.take().or(Some(ty));
+        }
+    };
+    plan.apply_with_subqueries(|node| {
+        let mut schema = DFSchema::empty();
+        for input in node.inputs() {
+            schema.merge(input.schema());
+        }
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Some((name, ty)) = array_parameter(expr, &schema) {
+                    note(&name, ty);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
     for (name, field) in plan.get_parameter_fields()? {
-        let number = name
-            .strip_prefix('$')
-            .and_then(|number| number.parse().ok());
-        if let (Some(number), Some(field)) = (number, field)
+        if let Some(field) = field
             && !field.data_type().is_null()
         {
-            let known = types.entry(number).or_default();
-            *known = known.take().or_else(|| Some(SqlType::of_field(&field)));
+            note(&name, SqlType::of_field(&field));
         }
     }
     Ok(())
+}
+
+/// The parameter of `x = ANY ($1)`, which is an array of the type of `x`.
+fn array_parameter(expr: &PlanExpr, schema: &DFSchema) -> Option<(String, SqlType)> {
+    let PlanExpr::ScalarFunction(call) = expr else {
+        return None;
+    };
+    let [PlanExpr::Placeholder(parameter), element] = call.args.as_slice() else {
+        return None;
+    };
+    if call.func.name() != "nyala_array" {
+        return None;
+    }
+    let (_, field) = element.to_field(schema).ok()?;
+    let element = SqlType::of_field(&field);
+    Some((parameter.id.clone(), SqlType::Array(Box::new(element))))
 }
 
 /// The final types: those that the client gave win, what nothing tells is text.
@@ -181,6 +216,19 @@ pub fn bind(
     for (value, ty) in values.iter().zip(types) {
         literals.push(literal(value, ty, format)?);
     }
+    replace(node, literals)
+}
+
+/// Puts expressions in place of parameters, each as a value of the parameter's type.
+pub fn substitute(node: &mut impl VisitMut, types: &[SqlType], values: &[Expr]) -> Result<()> {
+    let mut arguments = values.to_vec();
+    for (argument, ty) in arguments.iter_mut().zip(types) {
+        wrap_in_cast(argument, ty)?;
+    }
+    replace(node, arguments)
+}
+
+fn replace(node: &mut impl VisitMut, literals: Vec<Expr>) -> Result<()> {
     match node.visit(&mut Binder { literals }) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => Ok(()),
@@ -191,8 +239,39 @@ struct Binder {
     literals: Vec<Expr>,
 }
 
+impl Binder {
+    /// LIMIT and OFFSET take plain numbers only.
+    fn bind_bound(&self, bound: &mut Expr) -> Result<()> {
+        let Some(number) = parameter_number(bound)? else {
+            return Ok(());
+        };
+        if let Some(Expr::Cast { expr, .. }) = self.literals.get(number - 1) {
+            *bound = match expr.as_ref() {
+                Expr::Value(ValueWithSpan {
+                    value: Value::SingleQuotedString(text),
+                    ..
+                }) => expr_of(Value::Number(text.clone(), false)),
+                other => other.clone(),
+            };
+        }
+        Ok(())
+    }
+}
+
 impl VisitorMut for Binder {
     type Break = PgError;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PgError> {
+        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            let bounds = limit.iter_mut();
+            for bound in bounds.chain(offset.iter_mut().map(|offset| &mut offset.value)) {
+                if let Err(error) = self.bind_bound(bound) {
+                    return ControlFlow::Break(error);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PgError> {
         match parameter_number(expr) {
@@ -221,22 +300,20 @@ fn literal(value: &ScalarValue, ty: &SqlType, format: &FormatSettings) -> Result
         let text = ScalarValue::try_from_array(&text, 0)?;
         let text = text.try_as_str().flatten().unwrap_or_default().to_string();
         match ty {
-            // LIMIT and OFFSET take plain numbers only.
-            SqlType::Int8 if !text.starts_with('-') => return Ok(expr(Value::Number(text, false))),
-            SqlType::Text => return Ok(expr(Value::SingleQuotedString(text))),
+            SqlType::Text => return Ok(expr_of(Value::SingleQuotedString(text))),
             _ => Value::SingleQuotedString(text),
         }
     };
     Ok(Expr::Cast {
         kind: CastKind::Cast,
-        expr: Box::new(expr(value)),
+        expr: Box::new(expr_of(value)),
         data_type: data_type(ty)?,
         array: false,
         format: None,
     })
 }
 
-fn expr(value: Value) -> Expr {
+fn expr_of(value: Value) -> Expr {
     Expr::Value(value.with_empty_span())
 }
 
@@ -262,7 +339,7 @@ pub fn cast_parameter(target: &mut Expr, ty: &SqlType) -> Result<()> {
 
 fn wrap_in_cast(target: &mut Expr, ty: &SqlType) -> Result<()> {
     let data_type = data_type(ty)?;
-    let inner = std::mem::replace(target, expr(Value::Null));
+    let inner = std::mem::replace(target, expr_of(Value::Null));
     *target = Expr::Cast {
         kind: CastKind::Cast,
         expr: Box::new(inner),

@@ -1,10 +1,11 @@
 //! Query text to syntax trees, with PostgreSQL's words for what is wrong with it.
 
 use nyala_catalog::definitions::ExternalFormat;
-use sqlparser::ast::{ObjectName, Statement};
+use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
+use sqlparser::ast::{ColumnDef, CreateTable, DataType, ObjectName, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
-use sqlparser::parser::{Parser, ParserError};
+use sqlparser::parser::{IsOptional, Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{PgError, Result, sqlstate};
@@ -51,7 +52,7 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
         .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(NESTING_MAX)
-        .with_tokens_with_locations(spell_out_table(tokens));
+        .with_tokens_with_locations(spell_out_stars(spell_out_table(tokens)));
     statements(&mut parser).map_err(|error| syntax_error(sql, &error))
 }
 
@@ -82,6 +83,38 @@ fn spell_out_table(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     spelled
 }
 
+/// Name of the only column in a list that stands for all columns.
+pub const ALL_COLUMNS: &str = "\u{1}*";
+
+/// `FORCE_QUOTE *` becomes a list of one column, [`ALL_COLUMNS`].
+fn spell_out_stars(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut spelled = Vec::with_capacity(tokens.len());
+    let mut forces = false;
+    for token in tokens {
+        if forces && token.token == Token::Mul {
+            for part in [
+                Token::LParen,
+                Token::make_word(ALL_COLUMNS, Some('"')),
+                Token::RParen,
+            ] {
+                spelled.push(TokenWithSpan::new(part, token.span));
+            }
+            forces = false;
+            continue;
+        }
+        forces = match &token.token {
+            Token::Word(word) => matches!(
+                word.keyword,
+                Keyword::FORCE_QUOTE | Keyword::FORCE_NULL | Keyword::FORCE_NOT_NULL
+            ),
+            Token::Whitespace(_) => forces,
+            _ => false,
+        };
+        spelled.push(token);
+    }
+    spelled
+}
+
 fn statements(parser: &mut Parser<'_>) -> Result<Vec<Tree>, ParserError> {
     let mut statements = Vec::new();
     loop {
@@ -91,7 +124,10 @@ fn statements(parser: &mut Parser<'_>) -> Result<Vec<Tree>, ParserError> {
         }
         statements.push(match external_table(parser)? {
             Some(external) => Tree::CreateExternalTable(external),
-            None => Tree::Sql(Box::new(parser.parse_statement()?)),
+            None => match parser.maybe_parse(table_as_with_names)? {
+                Some(create) => Tree::Sql(Box::new(Statement::CreateTable(create))),
+                None => Tree::Sql(Box::new(parser.parse_statement()?)),
+            },
         });
         let next = parser.peek_token();
         if !matches!(next.token, Token::SemiColon | Token::EOF) {
@@ -125,6 +161,26 @@ fn external_table(parser: &mut Parser<'_>) -> Result<Option<CreateExternalTable>
     }))
 }
 
+/// `CREATE TABLE name (column, …) AS query`: the columns have names and no types.
+fn table_as_with_names(parser: &mut Parser<'_>) -> Result<CreateTable, ParserError> {
+    parser.expect_keywords(&[Keyword::CREATE, Keyword::TABLE])?;
+    let if_not_exists = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
+    let name = parser.parse_object_name(false)?;
+    let names = parser.parse_parenthesized_column_list(IsOptional::Mandatory, false)?;
+    parser.expect_keyword(Keyword::AS)?;
+    let query = parser.parse_query()?;
+    let columns = names.into_iter().map(|name| ColumnDef {
+        name,
+        data_type: DataType::Unspecified,
+        options: Vec::new(),
+    });
+    Ok(CreateTableBuilder::new(name)
+        .if_not_exists(if_not_exists)
+        .columns(columns.collect())
+        .query(Some(query))
+        .build())
+}
+
 /// PostgreSQL's wording, with the position, from sqlparser's `…, found: X at Line: l, Column: c`.
 fn syntax_error(sql: &str, error: &ParserError) -> PgError {
     let message = match error {
@@ -142,6 +198,13 @@ fn syntax_error(sql: &str, error: &ParserError) -> PgError {
     let position = location.and_then(|(line, column)| {
         position_of(sql, line.trim().parse().ok()?, column.trim().parse().ok()?)
     });
+    // Only the options of COPY are single characters.
+    if text.contains("Expect a char, found") {
+        return PgError::new(
+            sqlstate::FEATURE_NOT_SUPPORTED,
+            "COPY delimiter, quote and escape must be single one-byte characters",
+        );
+    }
     let found = text.rsplit_once("found: ").map(|(_, found)| found);
     let error = match found {
         Some("EOF") => PgError::syntax("syntax error at end of input"),
@@ -190,6 +253,25 @@ pub fn position_of_name(sql: &str, name: &str) -> Option<usize> {
         is(tokens.get(*at), first) && second.is_none_or(|name| is(tokens.get(at + 2), name))
     })?;
     let start = tokens.get(found)?.span.start;
+    position_of(
+        sql,
+        usize::try_from(start.line).ok()?,
+        usize::try_from(start.column).ok()?,
+    )
+}
+
+/// Character position, from 1, of the first string literal with this text.
+pub fn position_of_string(sql: &str, text: &str) -> Option<usize> {
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .ok()?;
+    let found = tokens.iter().find(|token| {
+        matches!(&token.token,
+            Token::SingleQuotedString(literal) | Token::EscapedStringLiteral(literal)
+                if literal == text)
+    })?;
+    let start = found.span.start;
     position_of(
         sql,
         usize::try_from(start.line).ok()?,

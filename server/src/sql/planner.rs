@@ -13,7 +13,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::catalog::{MemTable, TableFunctionArgs};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference};
+use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue, TableReference};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::context::SessionState;
@@ -359,6 +359,28 @@ fn bare_function(name: &str) -> &str {
         .unwrap_or(name)
 }
 
+/// A parameter without a value, as at Parse, stands for NULL: the function's columns are the same.
+fn unbound_as_null(arg: Expr) -> DataFusionResult<Expr> {
+    let arg = arg.transform_up(|expr| {
+        Ok(match expr {
+            Expr::Placeholder(_) => Transformed::yes(Expr::Literal(ScalarValue::Null, None)),
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(arg.data)
+}
+
+/// DataFusion's table functions take integers as `bigint` only.
+fn widened(arg: Expr) -> DataFusionResult<Expr> {
+    Ok(match arg {
+        Expr::Literal(value, _) if value.is_null() => Expr::Literal(ScalarValue::Null, None),
+        Expr::Literal(value, metadata) if value.data_type().is_integer() => {
+            Expr::Literal(value.cast_to(&DataType::Int64)?, metadata)
+        }
+        other => other,
+    })
+}
+
 impl ContextProvider for Planner {
     fn get_table_source(&self, name: TableReference) -> DataFusionResult<Arc<dyn TableSource>> {
         if let Some(catalog) = name.catalog()
@@ -399,9 +421,9 @@ impl ContextProvider for Planner {
         let args = args
             .into_iter()
             .map(|arg| {
-                simplifier
-                    .coerce(arg, &schema)
-                    .and_then(|arg| simplifier.simplify(arg))
+                let arg = unbound_as_null(arg)?;
+                let arg = simplifier.simplify(simplifier.coerce(arg, &schema)?)?;
+                widened(arg)
             })
             .collect::<DataFusionResult<Vec<_>>>()?;
         let args = TableFunctionArgs::new(&args, &self.state);

@@ -22,6 +22,10 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     }),
     strict("current_schemas", "name[]", current_schemas),
     strict("current_setting", "text", current_setting),
+    lenient("set_config", "text", |_| {
+        // Queries that run have the result in the place of the call.
+        Err(PgError::unsupported("set_config is not supported here"))
+    }),
     lenient("current_user", "name", user),
     lenient("getdatabaseencoding", "name", |_| Ok("UTF8".into())),
     lenient("inet_client_addr", "text", |call| {

@@ -136,6 +136,18 @@ impl TimeZone {
         }
     }
 
+    /// The zone as Arrow writes it in a timestamp's type.
+    pub fn arrow_name(&self) -> String {
+        match self {
+            Self::Named(zone) => zone.name().to_string(),
+            Self::Fixed(seconds) => {
+                let sign = if *seconds < 0 { '-' } else { '+' };
+                let minutes = seconds.unsigned_abs() / 60;
+                format!("{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+            }
+        }
+    }
+
     /// Whether the offset is zero at all times.
     pub fn is_utc(&self) -> bool {
         matches!(

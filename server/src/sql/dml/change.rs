@@ -14,6 +14,7 @@ use sqlparser::ast::{
 };
 
 use super::insert::{default_of, is_default};
+use super::joined::Joined;
 use super::{Changed, TARGET, Target, aliased, internal_table, quoted, returning, select};
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::planner::Planner;
@@ -35,14 +36,14 @@ fn target_of(planner: &Planner, table: &TableWithJoins) -> Result<Target> {
     }
 }
 
-pub(super) fn update_target(planner: &Planner, update: &Update) -> Result<Target> {
+pub(in crate::sql) fn update_target(planner: &Planner, update: &Update) -> Result<Target> {
     if !update.order_by.is_empty() || update.limit.is_some() {
         return Err(PgError::syntax("UPDATE takes no ORDER BY and no LIMIT"));
     }
     target_of(planner, &update.table)
 }
 
-pub(super) fn delete_target(planner: &Planner, delete: &Delete) -> Result<Target> {
+pub(in crate::sql) fn delete_target(planner: &Planner, delete: &Delete) -> Result<Target> {
     if !delete.order_by.is_empty() || delete.limit.is_some() || !delete.tables.is_empty() {
         return Err(PgError::syntax(
             "DELETE takes one table, no ORDER BY and no LIMIT",
@@ -59,7 +60,10 @@ pub(super) fn delete_target(planner: &Planner, delete: &Delete) -> Result<Target
 }
 
 /// The table's columns that assignments set, in their order.
-pub(super) fn assigned_columns(assignments: &[Assignment], target: &Target) -> Result<Vec<usize>> {
+pub(in crate::sql) fn assigned_columns(
+    assignments: &[Assignment],
+    target: &Target,
+) -> Result<Vec<usize>> {
     let mut columns = Vec::with_capacity(assignments.len());
     for assignment in assignments {
         let AssignmentTarget::ColumnName(name) = &assignment.target else {
@@ -108,7 +112,7 @@ pub(super) fn type_parameters(assignments: &mut [Assignment], table: &Arc<Table>
 }
 
 /// Select items for a full row: what is assigned, and the old value of everything else.
-pub(super) fn new_row_items(
+pub(in crate::sql) fn new_row_items(
     target: &Target,
     assignments: &[Assignment],
     assigned: &[usize],
@@ -127,21 +131,38 @@ pub(super) fn new_row_items(
         .collect()
 }
 
+/// The tables that UPDATE joins.
+fn joined_tables(update: &Update) -> &[TableWithJoins] {
+    match &update.from {
+        Some(UpdateTableFromKind::BeforeSet(tables) | UpdateTableFromKind::AfterSet(tables)) => {
+            tables
+        }
+        None => &[],
+    }
+}
+
+pub(super) fn joined_in_update(update: &Update, target: &Target) -> Result<Joined> {
+    Joined::find(target, update.returning.as_ref(), joined_tables(update))
+}
+
+pub(super) fn joined_in_delete(delete: &Delete, target: &Target) -> Result<Joined> {
+    let tables = delete.using.as_deref().unwrap_or_default();
+    Joined::find(target, delete.returning.as_ref(), tables)
+}
+
 pub(super) fn update_query(
     planner: &mut Planner,
     update: &Update,
     target: &Target,
+    joined: &Joined,
 ) -> Result<Box<Query>> {
     planner.add_addressed(TARGET, &target.table)?;
     let assigned = assigned_columns(&update.assignments, target)?;
     let mut items = target.address_items();
     items.extend(new_row_items(target, &update.assignments, &assigned)?);
+    items.extend(joined.items());
     let mut from = vec![internal_table(TARGET, &target.alias)?];
-    if let Some(UpdateTableFromKind::BeforeSet(tables) | UpdateTableFromKind::AfterSet(tables)) =
-        &update.from
-    {
-        from.extend(tables.iter().cloned());
-    }
+    from.extend(joined_tables(update).iter().cloned());
     select(items, from, update.selection.clone())
 }
 
@@ -149,6 +170,7 @@ pub(super) fn delete_query(
     planner: &mut Planner,
     delete: &Delete,
     target: &Target,
+    joined: &Joined,
 ) -> Result<Box<Query>> {
     planner.add_addressed(TARGET, &target.table)?;
     let mut items = target.address_items();
@@ -158,6 +180,7 @@ pub(super) fn delete_query(
             items.push(aliased(old, &format!("$column{at}")));
         }
     }
+    items.extend(joined.items());
     let mut from = vec![internal_table(TARGET, &target.alias)?];
     from.extend(delete.using.iter().flatten().cloned());
     select(items, from, delete.selection.clone())
@@ -169,17 +192,24 @@ pub(super) async fn update(
     update: &Update,
 ) -> Result<Changed> {
     let target = update_target(planner, update)?;
-    let query = update_query(planner, update, &target)?;
+    let joined = joined_in_update(update, &target)?;
+    let query = update_query(planner, update, &target, &joined)?;
     let address_columns = target.address_items().len();
     let mut stream = query::run(planner, &query).await?;
     let mut once = Once::default();
     let mut addresses = Vec::new();
     let mut rows = Vec::new();
+    let mut returned = Vec::new();
+    let query_schema = stream.schema();
     while let Some(batch) = stream.try_next().await? {
         let batch = once.first_of_each(&target, &batch)?;
         if batch.num_rows() > 0 {
             addresses.push(target.addresses(&batch)?);
-            rows.push(target.rows(planner, &batch, address_columns)?);
+            let new = target.rows(&planner.input, &planner.format, &batch, address_columns)?;
+            if update.returning.is_some() {
+                returned.push(joined.rows(&new, &batch)?);
+            }
+            rows.push(new);
         }
     }
     let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
@@ -191,7 +221,9 @@ pub(super) async fn update(
             .replace(&target.table, &all_addresses, &all)
             .await?;
     }
-    let returning = returning(planner, &target, update.returning.as_ref(), rows).await?;
+    let schema = joined.schema(&target.table.schema, query_schema.fields());
+    let items = update.returning.as_ref();
+    let returning = returning(planner, &target, items, &joined, returned, schema).await?;
     Ok(Changed {
         tag: format!("UPDATE {count}"),
         returning,
@@ -204,21 +236,26 @@ pub(super) async fn delete(
     delete: &Delete,
 ) -> Result<Changed> {
     let target = delete_target(planner, delete)?;
-    let query = delete_query(planner, delete, &target)?;
+    let joined = joined_in_delete(delete, &target)?;
+    let query = delete_query(planner, delete, &target, &joined)?;
     let address_columns = target.address_items().len();
     let mut stream = query::run(planner, &query).await?;
     let mut once = Once::default();
     let mut rows = Vec::new();
     let mut count = 0;
+    let query_schema = stream.schema();
     while let Some(batch) = stream.try_next().await? {
         let batch = once.first_of_each(&target, &batch)?;
         count += batch.num_rows();
         transaction.delete(&target.table, &target.addresses(&batch)?)?;
         if delete.returning.is_some() {
-            rows.push(target.rows(planner, &batch, address_columns)?);
+            let old = target.rows(&planner.input, &planner.format, &batch, address_columns)?;
+            rows.push(joined.rows(&old, &batch)?);
         }
     }
-    let returning = returning(planner, &target, delete.returning.as_ref(), rows).await?;
+    let schema = joined.schema(&target.table.schema, query_schema.fields());
+    let items = delete.returning.as_ref();
+    let returning = returning(planner, &target, items, &joined, rows, schema).await?;
     Ok(Changed {
         tag: format!("DELETE {count}"),
         returning,

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch};
-use arrow::compute::{filter_record_batch, not};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt64Array};
+use arrow::compute::{filter_record_batch, not, sort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::TryStreamExt;
 use nyala_catalog::Transaction;
 use nyala_catalog::definitions::Table;
@@ -16,6 +16,7 @@ use sqlparser::ast::{
 };
 
 use super::change::{assigned_columns, new_row_items};
+use super::joined::Joined;
 use super::{Changed, Target, aliased, internal_table, quoted, returning, select, select_of};
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::planner::Planner;
@@ -31,7 +32,7 @@ const EXCLUDED: &str = "excluded";
 /// Column that pairs the two sides.
 const PAIR: &str = "$pair";
 
-pub(super) fn target(planner: &Planner, insert: &Insert) -> Result<Target> {
+pub(in crate::sql) fn target(planner: &Planner, insert: &Insert) -> Result<Target> {
     let TableObject::TableName(name) = &insert.table else {
         return Err(PgError::syntax("INSERT needs a table name"));
     };
@@ -43,7 +44,7 @@ pub(super) fn target(planner: &Planner, insert: &Insert) -> Result<Target> {
 }
 
 /// Positions of the columns that the source gives, in its order.
-fn given_columns(insert: &Insert, target: &Target) -> Result<Vec<usize>> {
+pub(in crate::sql) fn given_columns(insert: &Insert, target: &Target) -> Result<Vec<usize>> {
     if insert.columns.is_empty() {
         return Ok((0..target.table.def.columns.len()).collect());
     }
@@ -89,7 +90,7 @@ pub(super) fn type_parameters(insert: &mut Insert, table: &Arc<Table>) -> Result
 }
 
 /// The expression of a column's default; NULL where it has none.
-pub(super) fn default_of(table: &Table, at: usize) -> Result<Expr> {
+pub(in crate::sql) fn default_of(table: &Table, at: usize) -> Result<Expr> {
     match table
         .def
         .columns
@@ -102,7 +103,7 @@ pub(super) fn default_of(table: &Table, at: usize) -> Result<Expr> {
 }
 
 /// Whether an expression is the keyword DEFAULT.
-pub(super) fn is_default(expr: &Expr) -> bool {
+pub(in crate::sql) fn is_default(expr: &Expr) -> bool {
     matches!(expr, Expr::Identifier(ident)
         if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
 }
@@ -216,7 +217,7 @@ pub(super) async fn run(
         let batch = stream.try_next().await?;
         let done = batch.is_none();
         if let Some(batch) = batch {
-            pending.push(target.rows(planner, &batch, 0)?);
+            pending.push(target.rows(&planner.input, &planner.format, &batch, 0)?);
         }
         let rows: usize = pending.iter().map(RecordBatch::num_rows).sum();
         if rows > 0 && (done || rows >= BATCH_ROWS) {
@@ -241,7 +242,9 @@ pub(super) async fn run(
             break;
         }
     }
-    let returning = returning(planner, &target, insert.returning.as_ref(), written).await?;
+    let (items, schema) = (insert.returning.as_ref(), Arc::clone(&target.table.schema));
+    let joined = Joined::default();
+    let returning = returning(planner, &target, items, &joined, written, schema).await?;
     Ok(Changed {
         tag: format!("INSERT 0 {count}"),
         returning,
@@ -269,7 +272,7 @@ fn with_schema(batch: &RecordBatch, fields: &arrow::datatypes::Fields) -> Result
 }
 
 /// ON CONFLICT needs a unique constraint, and there is only the primary key.
-fn check_conflict_target(conflict: &OnConflict, table: &Table) -> Result<()> {
+pub(in crate::sql) fn check_conflict_target(conflict: &OnConflict, table: &Table) -> Result<()> {
     let key = table.def.primary_key.as_ref();
     let no_match = || {
         PgError::new(
@@ -374,9 +377,16 @@ async fn upsert(
         .existing(&table, &table.codec.project_key(&batch)?)
         .await?;
     let new_rows = filter_record_batch(&batch, &not(&existing.found)?)?;
+    // Rows written, each with its place in the batch.
     let mut affected = Vec::new();
+    let mut places: Vec<u64> = Vec::new();
+    let place_of = |found: bool| {
+        let places = (0_u64..).zip(existing.found.iter());
+        places.filter_map(move |(at, is)| (is == Some(found)).then_some(at))
+    };
     if new_rows.num_rows() > 0 {
         transaction.insert(&table, &new_rows).await?;
+        places.extend(place_of(false));
         affected.push(new_rows);
     }
     if let OnConflictAction::DoUpdate(update) = &conflict.action
@@ -384,22 +394,35 @@ async fn upsert(
     {
         let excluded = filter_record_batch(&batch, &existing.found)?;
         let rows = do_update(planner, target, update, &existing.rows, &excluded).await?;
-        for (addresses, rows) in rows {
+        let existing_places: Vec<u64> = place_of(true).collect();
+        for (pairs, addresses, rows) in rows {
             transaction.replace(&table, &addresses, &rows).await?;
+            let places_of_pairs = pairs
+                .values()
+                .iter()
+                .filter_map(|pair| existing_places.get(usize::try_from(*pair).ok()?));
+            places.extend(places_of_pairs);
             affected.push(rows);
         }
     }
-    Ok(affected)
+    let [first, _, ..] = affected.as_slice() else {
+        return Ok(affected);
+    };
+    // RETURNING gives rows in the order they were proposed in.
+    let rows = arrow::compute::concat_batches(&first.schema(), &affected)?;
+    let order = sort_to_indices(&UInt64Array::from(places), None, None)?;
+    Ok(vec![take_record_batch(&rows, &order)?])
 }
 
-/// The rows that DO UPDATE makes of existing rows and those proposed, with their addresses.
+/// The rows that DO UPDATE makes of existing rows and those proposed, with the numbers of the pairs they were made of
+/// and their addresses.
 async fn do_update(
     planner: &mut Planner,
     target: &Target,
     update: &DoUpdate,
     existing: &RecordBatch,
     excluded: &RecordBatch,
-) -> Result<Vec<(RecordBatch, RecordBatch)>> {
+) -> Result<Vec<(Int64Array, RecordBatch, RecordBatch)>> {
     for (name, rows) in [(EXISTING, existing), (EXCLUDED, excluded)] {
         let rows = numbered(rows)?;
         planner.add_transient(name, vec![rows.clone()], rows.schema())?;
@@ -434,15 +457,22 @@ async fn do_update(
     let mut items: Vec<SelectItem> = target.address_items();
     let addresses = items.len();
     items.extend(new_row_items(target, &update.assignments, &assigned)?);
+    items.push(aliased(target.reference(PAIR), PAIR));
     let query = select(items, from, Some(condition))?;
     let (_, batches) = query::collect(planner, &query).await?;
     batches
         .iter()
         .filter(|batch| batch.num_rows() > 0)
         .map(|batch| {
+            let pairs = batch
+                .columns()
+                .last()
+                .and_then(|column| column.as_primitive_opt::<Int64Type>())
+                .ok_or_else(|| PgError::internal("pairs are not numbered"))?;
             Ok((
+                pairs.clone(),
                 target.addresses(batch)?,
-                target.rows(planner, batch, addresses)?,
+                target.rows(&planner.input, &planner.format, batch, addresses)?,
             ))
         })
         .collect()

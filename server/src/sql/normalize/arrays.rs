@@ -1,11 +1,10 @@
 //! Arrays: `ARRAY(SELECT …)`, `= ANY (array)`, and the vectors of the system relations.
 
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Distinct, DuplicateTreatment, Expr, Function,
-    FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, LambdaFunction,
-    LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, OrderByExpr, OrderByKind, Query,
-    Select, SelectItem, SetExpr, Subscript, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, Value,
+    AccessExpr, DataType, Distinct, DuplicateTreatment, Expr, Function, FunctionArgumentClause,
+    FunctionArguments, GroupByExpr, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
+    OneOrManyWithParens, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Subscript,
+    TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
 };
 
 use crate::sql::normalize::{build, from, functions, last_name, system_name};
@@ -170,36 +169,14 @@ fn array_agg(
     call
 }
 
-/// `x = ANY (…)` and `x <> ALL (…)`: over a query they are IN, over text the text is read as an array.
+/// `x = ANY (array)` and its like: text is read as an array of what it is compared with.
 pub fn quantified(expr: &mut Expr) {
-    let (left, compare_op, right, any) = match expr {
-        Expr::AnyOp {
-            left,
-            compare_op,
-            right,
-            ..
-        } => (left, compare_op, right, true),
-        Expr::AllOp {
-            left,
-            compare_op,
-            right,
-        } => (left, compare_op, right, false),
-        _ => return,
+    let (Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. }) = expr else {
+        return;
     };
-    match (right.as_ref(), &*compare_op, any) {
-        (Expr::Subquery(query), BinaryOperator::Eq, true)
-        | (Expr::Subquery(query), BinaryOperator::NotEq, false) => {
-            *expr = Expr::InSubquery {
-                subquery: query.clone(),
-                expr: Box::new(build::take(left)),
-                negated: !any,
-            };
-        }
-        (Expr::Subquery(_) | Expr::Array(_), _, _) => {}
-        _ => {
-            let array = build::take(right);
-            **right = build::call("nyala_array", vec![array, left.as_ref().clone()]);
-        }
+    if !matches!(right.as_ref(), Expr::Subquery(_) | Expr::Array(_)) {
+        let array = build::take(right);
+        **right = build::call("nyala_array", vec![array, left.as_ref().clone()]);
     }
 }
 

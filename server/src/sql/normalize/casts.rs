@@ -7,6 +7,9 @@ use sqlparser::ast::{
 
 use crate::sql::normalize::{build, system_name};
 
+/// Digits of a decimal literal.
+const DECIMAL_DIGITS_MAX: u64 = 38;
+
 /// The function that reads a value of this type, for types whose cast is not a plain Arrow cast.
 pub fn cast_function(data_type: &DataType) -> Option<&'static str> {
     match type_name(data_type)?.as_str() {
@@ -104,12 +107,69 @@ pub fn cast(expr: &mut Expr) {
     };
     if matches!(inner.as_ref(), Expr::Value(value) if matches!(value.value, Value::Null)) {
         translate(data_type);
+    } else if let Some(length) = length_limit(data_type) {
+        // An explicit cast cuts what is too long; storing it would be an error.
+        let text = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(build::take(inner)),
+            data_type: DataType::Text,
+            array: false,
+            format: None,
+        };
+        **inner = build::call("left", vec![text, build::number(length)]);
     } else if let Some(function) = cast_function(data_type) {
         *expr = build::call(function, vec![build::take(inner)]);
     } else if let Some(registry) = type_name(data_type).as_deref().and_then(registry) {
         *expr = build::call(registry.computed(), vec![build::take(inner)]);
     } else {
         translate(data_type);
+    }
+}
+
+/// The length that a character type is limited to.
+fn length_limit(data_type: &DataType) -> Option<u64> {
+    let length = match data_type {
+        DataType::Varchar(length)
+        | DataType::CharVarying(length)
+        | DataType::CharacterVarying(length) => length.as_ref(),
+        DataType::Char(length) | DataType::Character(length) => {
+            Some(length.as_ref().unwrap_or(&CharacterLength::IntegerLength {
+                length: 1,
+                unit: None,
+            }))
+        }
+        _ => None,
+    };
+    match length {
+        Some(CharacterLength::IntegerLength { length, .. }) => Some(*length),
+        _ => None,
+    }
+}
+
+/// `1e100` has more digits than a decimal: it is read as a float is read.
+pub fn large_number(expr: &mut Expr) {
+    let Expr::Value(value) = &*expr else {
+        return;
+    };
+    let Value::Number(text, _) = &value.value else {
+        return;
+    };
+    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else {
+        return;
+    };
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    let fits = exponent
+        .parse::<i64>()
+        .is_ok_and(|exponent| exponent.unsigned_abs() + (digits as u64) <= DECIMAL_DIGITS_MAX);
+    if !fits {
+        let text = Expr::value(Value::SingleQuotedString(text.clone()));
+        *expr = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(text),
+            data_type: DataType::DoublePrecision,
+            array: false,
+            format: None,
+        };
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, Expr, FunctionArguments, Ident, ObjectName, Select, TableFactor, TableWithJoins,
-    Value, visit_expressions, visit_expressions_mut,
+    AccessExpr, CastKind, DataType, Expr, FunctionArguments, Ident, ObjectName, Select,
+    TableFactor, TableWithJoins, TimezoneInfo, Value, visit_expressions, visit_expressions_mut,
 };
 
 use crate::pg_catalog;
@@ -30,6 +30,19 @@ pub fn keyword(expr: &mut Expr) {
         }
         Expr::Function(function) if matches!(function.args, FunctionArguments::None) => {
             function.args = build::arguments(Vec::new());
+            // Both are what the clock of the session's zone shows, so they are casts of the instant.
+            let data_type = match system_name(&function.name).as_deref() {
+                Some("current_date") => DataType::Date,
+                Some("localtimestamp") => DataType::Timestamp(None, TimezoneInfo::None),
+                _ => return,
+            };
+            *expr = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(build::call("now", Vec::new())),
+                data_type,
+                array: false,
+                format: None,
+            };
         }
         _ => {}
     }

@@ -1,0 +1,90 @@
+"""Open tables against PostgreSQL: point lookups, durable upserts, bulk load."""
+
+import io
+import random
+import statistics
+
+import harness
+
+ROWS = 500_000
+LOAD_ROWS = 5_000_000
+SECONDS = 10
+RUNS = 5
+
+CREATE = "CREATE TABLE accounts (id bigint PRIMARY KEY, owner bigint, balance bigint, note text)"
+NOTE = "an account of the bench, with a note of about sixty bytes"
+
+
+def fill(server, rows):
+    """Loads rows by COPY, as a user would."""
+    server.execute(CREATE)
+    copy(server, accounts(rows))
+    if server.name == "postgres":
+        server.execute("VACUUM ANALYZE accounts", "CHECKPOINT")
+
+
+def accounts(rows):
+    """CSV of the table, in blocks, in random order of keys within a block."""
+    generator = random.Random(7)
+    for start in range(1, rows + 1, 100_000):
+        ids = list(range(start, min(start + 100_000, rows + 1)))
+        generator.shuffle(ids)
+        text = io.StringIO()
+        for id in ids:
+            text.write(f"{id},{id % 1000},{generator.randrange(100_000)},{NOTE}\n")
+        yield text.getvalue()
+
+
+def copy(server, blocks):
+    with server.connect() as connection, connection.cursor() as cursor:
+        with cursor.copy("COPY accounts FROM STDIN (FORMAT csv)") as copying:
+            for block in blocks:
+                copying.write(block)
+
+
+def rates(script, clients, rows=ROWS):
+    """Median rates of Nyala and PostgreSQL."""
+    found = []
+    for start in (harness.nyala, harness.postgres):
+        with start() as server:
+            fill(server, rows)
+            measured = {}
+            for count in clients:
+                server.pgbench(script, count, 2, rows)
+                runs = [server.pgbench(script, count, SECONDS, rows) for _ in range(RUNS)]
+                measured[count] = statistics.median(runs)
+            found.append(measured)
+    return found
+
+
+def lookups(report):
+    report.section("Prepared point lookups, open table", "PostgreSQL 15", "tps", f"{ROWS:,} rows, `pgbench -M prepared -f lookup.sql`, {SECONDS} s.")
+    bars = {1: "", 8: "at least 1.2x", 32: "at least 1.6x"}
+    ours, theirs = rates("lookup.sql", bars)
+    for clients, bar in bars.items():
+        report.line(f"{clients} clients", ours[clients], theirs[clients], bar)
+
+
+def upserts(report):
+    report.section("Durable single-row upserts", "PostgreSQL 15", "tps", f"{ROWS:,} rows, fsync on both sides, `pgbench -M prepared -f upsert.sql`, {SECONDS} s.")
+    bars = {1: "at least 1.0x", 8: "", 32: "at least 2x"}
+    ours, theirs = rates("upsert.sql", bars)
+    for clients, bar in bars.items():
+        report.line(f"{clients} clients", ours[clients], theirs[clients], bar)
+
+
+def load(report):
+    report.section("COPY FROM with a primary key", "PostgreSQL 15", "rows/s", f"{LOAD_ROWS:,} rows of CSV, sent by psycopg.")
+    blocks = list(accounts(LOAD_ROWS))
+    found = []
+    for start in (harness.nyala, harness.postgres):
+        times = []
+        for _ in range(3):
+            with start() as server:
+                server.execute(CREATE)
+                times.append(harness.seconds(lambda: copy(server, blocks)))
+                assert server.value("SELECT count(*) FROM accounts") == LOAD_ROWS
+                disk = server.bytes_on_disk()
+        found.append((LOAD_ROWS / statistics.median(times), disk))
+    report.line("one connection", found[0][0], found[1][0], "at least 1.5x")
+    report.line("bytes on disk", found[0][1], found[1][1], more_is_better=False)

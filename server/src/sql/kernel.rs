@@ -1,0 +1,128 @@
+//! A scalar function over Arrow arrays that planning puts in the place of an operator, a cast or a
+//! function of DataFusion's that answers otherwise than PostgreSQL's.
+//!
+//! Such functions are only ever built into a plan; no name in a query finds them.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Datum};
+use arrow::datatypes::DataType;
+use datafusion::common::{Result as DataFusionResult, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::error::Result;
+use crate::pgwire::encode::TimeZone;
+
+/// One argument: a column, or one value for all rows.
+pub struct Argument {
+    values: ArrayRef,
+    scalar: bool,
+}
+
+impl Argument {
+    /// The values; one for all rows if [`Argument::is_scalar`].
+    pub fn values(&self) -> &ArrayRef {
+        &self.values
+    }
+
+    /// Whether there is one value for all rows.
+    pub fn is_scalar(&self) -> bool {
+        self.scalar
+    }
+}
+
+impl Datum for Argument {
+    fn get(&self) -> (&dyn Array, bool) {
+        (self.values.as_ref(), self.scalar)
+    }
+}
+
+/// What a kernel computes: as many values as the longest argument has.
+type Body = fn(&[Argument], TimeZone) -> Result<ArrayRef>;
+
+/// A function of a fixed name, its result type known when it is built into a plan.
+#[derive(Debug)]
+pub struct Kernel {
+    name: &'static str,
+    result: DataType,
+    zone: TimeZone,
+    body: Body,
+    signature: Signature,
+}
+
+impl Kernel {
+    /// A kernel whose body does not look at the time zone.
+    pub fn new(name: &'static str, result: DataType, body: Body) -> Self {
+        Self::zoned(name, result, TimeZone::default(), body)
+    }
+
+    /// A kernel whose body is told a time zone.
+    pub fn zoned(name: &'static str, result: DataType, zone: TimeZone, body: Body) -> Self {
+        Self {
+            name,
+            result,
+            zone,
+            body,
+            signature: Signature::variadic_any(Volatility::Immutable),
+        }
+    }
+
+    /// The function applied to arguments.
+    pub fn call(self, arguments: Vec<Expr>) -> Expr {
+        ScalarUDF::from(self).call(arguments)
+    }
+}
+
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.result == other.result && self.zone == other.zone
+    }
+}
+
+impl Eq for Kernel {}
+
+impl Hash for Kernel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+        self.result.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Kernel {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
+        Ok(self.result.clone())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
+        let mut arguments = Vec::with_capacity(args.args.len());
+        for value in &args.args {
+            arguments.push(match value {
+                ColumnarValue::Array(values) => Argument {
+                    values: Arc::clone(values),
+                    scalar: false,
+                },
+                ColumnarValue::Scalar(value) => Argument {
+                    values: value.to_array()?,
+                    scalar: true,
+                },
+            });
+        }
+        let values = (self.body)(&arguments, self.zone)?;
+        if arguments.iter().all(Argument::is_scalar) {
+            let value = ScalarValue::try_from_array(&values, 0)?;
+            return Ok(ColumnarValue::Scalar(value));
+        }
+        Ok(ColumnarValue::Array(values))
+    }
+}

@@ -1,0 +1,395 @@
+//! Operators that DataFusion evaluates otherwise than PostgreSQL.
+//!
+//! - Integer literals beside `integer` and `smallint` operands are `integer`, not `bigint`, and integer arithmetic that
+//!   leaves its type is 22003, not a wrapped number.
+//! - `date ± interval` is a timestamp; an interval can be multiplied and divided by a number.
+//! - `round(double precision)` and casts of floats to integers round half to even.
+//!
+//! [`IntervalPlanner`] is asked while the plan is made. [`resolve`] runs before type coercion, where literals still are what was written; [`rewrite`] after it,
+//! where both operands have the type they are computed in.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, IntervalMonthDayNanoArray};
+use arrow::compute::kernels::numeric;
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{
+    DataType, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    IntervalUnit, TimeUnit,
+};
+use arrow::error::ArrowError;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator};
+use sqlparser::ast::BinaryOperator;
+
+use crate::error::{PgError, Result, sqlstate};
+use crate::pgwire::encode::TimeZone;
+use crate::sql::kernel::{Argument, Kernel};
+
+const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
+
+/// Days that an interval's month counts when a fraction of one is left over, as in PostgreSQL.
+const DAYS_PER_MONTH: f64 = 30.0;
+
+const NANOS_PER_DAY: f64 = 86_400e9;
+
+/// PostgreSQL keeps microseconds.
+const NANOS_PER_MICRO: f64 = 1e3;
+
+/// Before type coercion: gives operands the types that decide what the operator means.
+pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    let Expr::BinaryExpr(BinaryExpr {
+        mut left,
+        op,
+        mut right,
+    }) = expr
+    else {
+        return Ok(Transformed::no(expr));
+    };
+    let unchanged = |left, right| {
+        Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr {
+            left,
+            op,
+            right,
+        })))
+    };
+    if !is_arithmetic(op) {
+        return unchanged(left, right);
+    }
+    // Names that only an outer query knows have no type here.
+    let (Ok(left_type), Ok(right_type)) = (left.get_type(schema), right.get_type(schema)) else {
+        return unchanged(left, right);
+    };
+    let narrow = |literal: &Expr, other: &Expr, other_type: &DataType| match small_literal(literal)
+    {
+        Some(value)
+            if matches!(other_type, DataType::Int32 | DataType::Int16)
+                || small_literal(other).is_some() =>
+        {
+            Some(Expr::Literal(ScalarValue::Int32(Some(value)), None))
+        }
+        _ => None,
+    };
+    let narrowed = (
+        narrow(&left, &right, &right_type),
+        narrow(&right, &left, &left_type),
+    );
+    if narrowed.0.is_some() || narrowed.1.is_some() {
+        if let Some(literal) = narrowed.0 {
+            *left = literal;
+        }
+        if let Some(literal) = narrowed.1 {
+            *right = literal;
+        }
+        return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+            left,
+            op,
+            right,
+        })));
+    }
+    match (&left_type, op, &right_type) {
+        (DataType::Date32, Operator::Plus | Operator::Minus, &INTERVAL) => {
+            left = Box::new(as_timestamp(*left));
+        }
+        (&INTERVAL, Operator::Plus, DataType::Date32) => {
+            right = Box::new(as_timestamp(*right));
+        }
+        _ => return unchanged(left, right),
+    }
+    Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+        left,
+        op,
+        right,
+    })))
+}
+
+/// Plans `interval * number` and `interval / number`, for which DataFusion has no result type.
+#[derive(Debug)]
+pub struct IntervalPlanner;
+
+impl ExprPlanner for IntervalPlanner {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        let scales = matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide);
+        let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema))
+        else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        if !scales {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let planned = match (&left, &expr.op, &right) {
+            (&INTERVAL, BinaryOperator::Multiply, number) if number.is_numeric() => {
+                interval_times(expr.left, expr.right)
+            }
+            (number, BinaryOperator::Multiply, &INTERVAL) if number.is_numeric() => {
+                interval_times(expr.right, expr.left)
+            }
+            (&INTERVAL, BinaryOperator::Divide, number) if number.is_numeric() => {
+                let kernel = Kernel::new("nyala_interval_divide", INTERVAL, divide_interval);
+                kernel.call(vec![expr.left, float(expr.right)])
+            }
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        Ok(PlannerResult::Planned(planned))
+    }
+}
+
+/// An integer literal as `integer`, if it is in its range: how PostgreSQL types what is written.
+pub fn integer_literal(expr: Expr) -> Transformed<Expr> {
+    match small_literal(&expr) {
+        Some(value) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), None)),
+        None => Transformed::no(expr),
+    }
+}
+
+fn small_literal(expr: &Expr) -> Option<i32> {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), None) => i32::try_from(*value).ok(),
+        _ => None,
+    }
+}
+
+fn is_arithmetic(op: Operator) -> bool {
+    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+    matches!(op, Plus | Minus | Multiply | Divide | Modulo)
+}
+
+fn as_timestamp(date: Expr) -> Expr {
+    cast(date, DataType::Timestamp(TimeUnit::Microsecond, None))
+}
+
+fn float(number: Expr) -> Expr {
+    cast(number, DataType::Float64)
+}
+
+fn cast(expr: Expr, to: DataType) -> Expr {
+    Expr::Cast(Cast::new(Box::new(expr), to))
+}
+
+fn interval_times(interval: Expr, number: Expr) -> Expr {
+    let kernel = Kernel::new("nyala_interval_multiply", INTERVAL, multiply_interval);
+    kernel.call(vec![interval, float(number)])
+}
+
+/// After type coercion: arithmetic and rounding as PostgreSQL does it.
+pub fn rewrite(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let kernel = checked_kernel(op);
+            if let Some((name, body)) = kernel
+                && let Ok(ty) = left.get_type(schema)
+                && ty.is_signed_integer()
+                && right.get_type(schema).is_ok_and(|right| right == ty)
+            {
+                let kernel = Kernel::new(name, ty, body);
+                return Ok(Transformed::yes(kernel.call(vec![*left, *right])));
+            }
+            Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr {
+                left,
+                op,
+                right,
+            })))
+        }
+        Expr::ScalarFunction(ScalarFunction { func, mut args })
+            if func.name() == "round" && args.len() == 1 =>
+        {
+            let float = match args.first().map(|value| value.get_type(schema)) {
+                Some(Ok(ty)) if ty.is_floating() => ty,
+                _ => {
+                    return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction {
+                        func,
+                        args,
+                    })));
+                }
+            };
+            Ok(match args.pop() {
+                Some(value) => Transformed::yes(round_to_even(value, float)),
+                None => Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })),
+            })
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+/// A float rounded to an integral one, halves to even.
+pub fn round_to_even(value: Expr, float: DataType) -> Expr {
+    Kernel::new("nyala_round", float, round_floats).call(vec![value])
+}
+
+type Binary = fn(&[Argument], TimeZone) -> Result<ArrayRef>;
+
+fn checked_kernel(op: Operator) -> Option<(&'static str, Binary)> {
+    match op {
+        Operator::Plus => Some(("nyala_add", |arguments, _| {
+            checked(arguments, |a, b| numeric::add(a, b))
+        })),
+        Operator::Minus => Some(("nyala_subtract", |arguments, _| {
+            checked(arguments, |a, b| numeric::sub(a, b))
+        })),
+        Operator::Multiply => Some(("nyala_multiply", |arguments, _| {
+            checked(arguments, |a, b| numeric::mul(a, b))
+        })),
+        _ => None,
+    }
+}
+
+fn checked(
+    arguments: &[Argument],
+    operation: fn(&Argument, &Argument) -> Result<ArrayRef, ArrowError>,
+) -> Result<ArrayRef> {
+    let [left, right] = arguments else {
+        return Err(PgError::internal("an operator takes two operands"));
+    };
+    operation(left, right).map_err(|error| match error {
+        ArrowError::ArithmeticOverflow(_) => out_of_range(left.values().data_type()),
+        other => other.into(),
+    })
+}
+
+fn out_of_range(ty: &DataType) -> PgError {
+    let name = match ty {
+        DataType::Int16 => "smallint",
+        DataType::Int32 => "integer",
+        _ => "bigint",
+    };
+    PgError::new(
+        sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+        format!("{name} out of range"),
+    )
+}
+
+fn round_floats(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    let [value] = arguments else {
+        return Err(PgError::internal("round takes one argument"));
+    };
+    let values = value.values();
+    Ok(match values.data_type() {
+        DataType::Float32 => Arc::new(
+            values
+                .as_primitive::<Float32Type>()
+                .unary::<_, Float32Type>(f32::round_ties_even),
+        ),
+        _ => Arc::new(
+            values
+                .as_primitive::<Float64Type>()
+                .unary::<_, Float64Type>(f64::round_ties_even),
+        ),
+    })
+}
+
+fn multiply_interval(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    scaled(arguments, |interval, factor| scale(interval, factor))
+}
+
+fn divide_interval(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    scaled(arguments, |interval, divisor| {
+        if divisor == 0.0 {
+            return Err(PgError::new(sqlstate::DIVISION_BY_ZERO, "division by zero"));
+        }
+        scale(interval, 1.0 / divisor)
+    })
+}
+
+fn scaled(
+    arguments: &[Argument],
+    operation: impl Fn(IntervalMonthDayNano, f64) -> Result<IntervalMonthDayNano>,
+) -> Result<ArrayRef> {
+    let [intervals, numbers] = arguments else {
+        return Err(PgError::internal("an operator takes two operands"));
+    };
+    let options = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let numbers_array = cast_with_options(numbers.values(), &DataType::Float64, &options)?;
+    let interval_values = intervals
+        .values()
+        .as_primitive::<IntervalMonthDayNanoType>();
+    let number_values = numbers_array.as_primitive::<Float64Type>();
+    let rows = match (intervals.is_scalar(), numbers.is_scalar()) {
+        (true, false) => number_values.len(),
+        _ => interval_values.len(),
+    };
+    let mut values = Vec::with_capacity(rows);
+    for row in 0..rows {
+        let at = if intervals.is_scalar() { 0 } else { row };
+        let by = if numbers.is_scalar() { 0 } else { row };
+        let null = interval_values.is_null(at) || number_values.is_null(by);
+        values.push(match null {
+            true => None,
+            false => Some(operation(
+                interval_values.value(at),
+                number_values.value(by),
+            )?),
+        });
+    }
+    Ok(Arc::new(IntervalMonthDayNanoArray::from(values)))
+}
+
+/// `interval_mul` of PostgreSQL: a fraction of a month goes over into days of thirtieths, a fraction of
+/// a day into time.
+fn scale(interval: IntervalMonthDayNano, factor: f64) -> Result<IntervalMonthDayNano> {
+    let overflow = || PgError::new(sqlstate::DATETIME_FIELD_OVERFLOW, "interval out of range");
+    let whole = |value: f64, max: f64| {
+        if value.is_nan() || value.abs() > max {
+            return Err(overflow());
+        }
+        Ok(value)
+    };
+    let months = whole(f64::from(interval.months) * factor, f64::from(i32::MAX))?;
+    let days = whole(f64::from(interval.days) * factor, f64::from(i32::MAX))?;
+    let month_days = round_micro((months - months.trunc()) * DAYS_PER_MONTH);
+    let mut day_seconds = round_micro((days - days.trunc()) + (month_days - month_days.trunc()));
+    let mut all_days = days.trunc() + month_days.trunc();
+    // Fractions of a day that add up to one are one.
+    if day_seconds.abs() >= 1.0 {
+        all_days += day_seconds.trunc();
+        day_seconds -= day_seconds.trunc();
+    }
+    let nanos = interval.nanoseconds as f64 * factor + day_seconds * NANOS_PER_DAY;
+    let nanos = whole(
+        (nanos / NANOS_PER_MICRO).round_ties_even() * NANOS_PER_MICRO,
+        9.2e18,
+    )?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the ranges were checked above"
+    )]
+    Ok(IntervalMonthDayNano::new(
+        months.trunc() as i32,
+        whole(all_days, f64::from(i32::MAX))? as i32,
+        nanos as i64,
+    ))
+}
+
+/// Rounds away what floating point adds behind the sixth digit, as PostgreSQL's TSROUND does.
+fn round_micro(value: f64) -> f64 {
+    (value * 1e6).round_ties_even() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_scale_as_in_postgresql() {
+        let interval = IntervalMonthDayNano::new;
+        let hour = 3_600_000_000_000;
+        for (given, factor, expected) in [
+            (interval(0, 0, hour), 3.0, interval(0, 0, 3 * hour)),
+            (interval(1, 0, 0), 0.5, interval(0, 15, 0)),
+            (interval(0, 1, 0), 1.5, interval(0, 1, 12 * hour)),
+            (interval(1, 1, 0), -1.0, interval(-1, -1, 0)),
+        ] {
+            assert_eq!(scale(given, factor).unwrap(), expected);
+        }
+        assert!(scale(interval(i32::MAX, 0, 0), 2.0).is_err());
+    }
+}

@@ -1,0 +1,386 @@
+//! Statements about one row, named by its whole primary key: compiled once, then run without planning.
+//!
+//! `SELECT … FROM t WHERE id = $1`, `UPDATE … WHERE id = $1`, `DELETE … WHERE id = $1` and `INSERT … VALUES (one row)` with or without
+//! ON CONFLICT are recognised by their syntax tree when they are prepared. Their expressions become physical expressions over
+//! one row: the table's columns, then the parameters as columns `$1`, `$2`, …. To run one is to evaluate the key, look the row up,
+//! and evaluate the rest over it. Everything else, and what a compiled form would get wrong (functions of the time, subqueries,
+//! `RETURNING`), goes through the planner; the answers are the same.
+//!
+//! A compiled statement is right as long as definitions and the settings it was compiled under stay the same
+//! ([`PointStatement::is_of_epoch`], [`PointStatement::is_under`]).
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use nyala_catalog::definitions::{Definitions, Table};
+use nyala_catalog::{Catalog, Transaction};
+
+use crate::error::{PgError, Result};
+use crate::pgwire::decode::InputSettings;
+use crate::pgwire::encode::FormatSettings;
+use crate::sql::dml::{Target, quoted};
+
+mod compile;
+
+pub use compile::compile;
+
+/// A statement about one row.
+pub struct PointStatement {
+    table: Arc<Table>,
+    kind: Kind,
+    /// Schema of the parameters as one row.
+    parameters: SchemaRef,
+    definitions: Arc<Definitions>,
+    /// Epoch in which these definitions were the newest, if they were.
+    epoch: Option<u64>,
+    /// Version of the session's settings.
+    settings: u64,
+    input: InputSettings,
+    format: FormatSettings,
+}
+
+impl std::fmt::Debug for PointStatement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PointStatement")
+            .field("table", &self.table.def.name)
+            .finish_non_exhaustive()
+    }
+}
+
+enum Kind {
+    Select {
+        key: Key,
+        row: RowExprs,
+        /// Result columns, as the client is told.
+        schema: SchemaRef,
+    },
+    Update {
+        key: Key,
+        row: RowExprs,
+    },
+    Delete {
+        key: Key,
+        row: RowExprs,
+    },
+    Insert {
+        /// A value for each column, over the parameters.
+        values: Vec<Arc<dyn PhysicalExpr>>,
+        conflict: Conflict,
+    },
+}
+
+/// What an INSERT does with a key that exists.
+enum Conflict {
+    Error,
+    Nothing,
+    /// For each column: where its new value comes from.
+    Update(Vec<Source>),
+}
+
+enum Source {
+    /// The existing row.
+    Existing,
+    /// The row proposed.
+    Excluded(usize),
+}
+
+/// Expressions for the key columns, over the parameters.
+struct Key {
+    values: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// Expressions over the row and the parameters.
+struct RowExprs {
+    /// Columns of the table that they read.
+    columns: Vec<usize>,
+    /// Schema of those columns, then of the parameters.
+    schema: SchemaRef,
+    /// Which row counts, besides its key.
+    condition: Option<Arc<dyn PhysicalExpr>>,
+    items: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl PointStatement {
+    /// Whether it was compiled over these definitions.
+    pub fn is_over(&self, definitions: &Arc<Definitions>) -> bool {
+        Arc::ptr_eq(&self.definitions, definitions)
+    }
+
+    /// Whether its definitions are still the newest.
+    pub fn is_of_epoch(&self, epoch: u64) -> bool {
+        self.epoch == Some(epoch)
+    }
+
+    /// Whether the settings are still those it was compiled under.
+    pub fn is_under(&self, settings: u64) -> bool {
+        self.settings == settings
+    }
+
+    /// Whether it only reads.
+    pub fn is_select(&self) -> bool {
+        matches!(self.kind, Kind::Select { .. })
+    }
+
+    /// The word that names the statement's kind.
+    pub fn verb(&self) -> &'static str {
+        match self.kind {
+            Kind::Select { .. } => "SELECT",
+            Kind::Update { .. } => "UPDATE",
+            Kind::Delete { .. } => "DELETE",
+            Kind::Insert { .. } => "INSERT",
+        }
+    }
+
+    fn parameter_row(&self, values: &[ScalarValue]) -> Result<RecordBatch> {
+        let columns = values
+            .iter()
+            .map(ScalarValue::to_array)
+            .collect::<Result<Vec<_>, _>>()?;
+        one_row(&self.parameters, columns)
+    }
+
+    /// Runs a SELECT as a transaction of its own, if the row store alone can answer it; else `None`.
+    pub fn select_now(
+        &self,
+        catalog: &Catalog,
+        values: &[ScalarValue],
+    ) -> Result<Option<RecordBatch>> {
+        let Kind::Select { key, row, schema } = &self.kind else {
+            return Err(PgError::internal("not a SELECT"));
+        };
+        let parameters = self.parameter_row(values)?;
+        let Some(key) = key.evaluate(&self.table, &parameters)? else {
+            return Ok(Some(RecordBatch::new_empty(Arc::clone(schema))));
+        };
+        match catalog.open_row(&self.table, &key, &row.columns)? {
+            Some(found) => Ok(Some(row.result(schema, found.columns(), &parameters)?)),
+            // The row may be closed.
+            None if self.table.is_hybrid() => Ok(None),
+            None => Ok(Some(RecordBatch::new_empty(Arc::clone(schema)))),
+        }
+    }
+
+    /// Runs a SELECT in a transaction.
+    pub async fn select(
+        &self,
+        transaction: &Transaction,
+        values: &[ScalarValue],
+    ) -> Result<RecordBatch> {
+        let Kind::Select { key, row, schema } = &self.kind else {
+            return Err(PgError::internal("not a SELECT"));
+        };
+        let parameters = self.parameter_row(values)?;
+        match self.existing(transaction, key, &parameters).await? {
+            Some(found) => {
+                let found = found.project(&row.columns)?;
+                row.result(schema, found.columns(), &parameters)
+            }
+            None => Ok(RecordBatch::new_empty(Arc::clone(schema))),
+        }
+    }
+
+    /// Runs a writing statement; returns its command tag.
+    pub async fn write(
+        &self,
+        transaction: &mut Transaction,
+        values: &[ScalarValue],
+    ) -> Result<String> {
+        let parameters = self.parameter_row(values)?;
+        match &self.kind {
+            Kind::Select { .. } => Err(PgError::internal("SELECT does not write")),
+            Kind::Update { key, row } => {
+                let Some(found) = self.existing(transaction, key, &parameters).await? else {
+                    return Ok("UPDATE 0".to_string());
+                };
+                let read = found.project(&row.columns)?;
+                let Some(items) = row.evaluate(read.columns(), &parameters)? else {
+                    return Ok("UPDATE 0".to_string());
+                };
+                let new = self.rows(items)?;
+                let addresses = self.table.codec.project_key(&found)?;
+                transaction.replace(&self.table, &addresses, &new).await?;
+                Ok("UPDATE 1".to_string())
+            }
+            Kind::Delete { key, row } => {
+                let Some(found) = self.existing(transaction, key, &parameters).await? else {
+                    return Ok("DELETE 0".to_string());
+                };
+                let read = found.project(&row.columns)?;
+                if row.evaluate(read.columns(), &parameters)?.is_none() {
+                    return Ok("DELETE 0".to_string());
+                }
+                let addresses = self.table.codec.project_key(&found)?;
+                transaction.delete(&self.table, &addresses)?;
+                Ok("DELETE 1".to_string())
+            }
+            Kind::Insert { values, conflict } => {
+                let items = evaluate(values, &parameters)?;
+                let new = self.rows(items)?;
+                self.insert(transaction, new, conflict).await
+            }
+        }
+    }
+
+    async fn insert(
+        &self,
+        transaction: &mut Transaction,
+        new: RecordBatch,
+        conflict: &Conflict,
+    ) -> Result<String> {
+        let table = &self.table;
+        let done = "INSERT 0 1".to_string();
+        let keys = table.key_columns().iter();
+        let null_key = keys
+            .filter_map(|at| new.columns().get(*at))
+            .any(|column| column.null_count() > 0);
+        // A NULL key is an error before it can conflict.
+        if null_key || matches!(conflict, Conflict::Error) {
+            transaction.insert(table, &new).await?;
+            return Ok(done);
+        }
+        let addresses = table.codec.project_key(&new)?;
+        let existing = transaction.existing(table, &addresses).await?;
+        if existing.rows.num_rows() == 0 {
+            transaction.insert(table, &new).await?;
+            return Ok(done);
+        }
+        let Conflict::Update(sources) = conflict else {
+            return Ok("INSERT 0 0".to_string());
+        };
+        let column = |batch: &RecordBatch, at: usize| {
+            let column = batch.columns().get(at).cloned();
+            column.ok_or_else(|| PgError::internal("row without a column"))
+        };
+        let columns = sources
+            .iter()
+            .enumerate()
+            .map(|(at, source)| match source {
+                Source::Existing => column(&existing.rows, at),
+                Source::Excluded(from) => column(&new, *from),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let row = RecordBatch::try_new(new.schema(), columns)?;
+        transaction.replace(table, &addresses, &row).await?;
+        Ok(done)
+    }
+
+    /// The row under the statement's key, if it exists.
+    async fn existing(
+        &self,
+        transaction: &Transaction,
+        key: &Key,
+        parameters: &RecordBatch,
+    ) -> Result<Option<RecordBatch>> {
+        let Some(key) = key.evaluate(&self.table, parameters)? else {
+            return Ok(None);
+        };
+        let addresses = RecordBatch::try_new(self.table.codec.address_schema(), key)?;
+        let existing = transaction.existing(&self.table, &addresses).await?;
+        Ok((existing.rows.num_rows() > 0).then_some(existing.rows))
+    }
+
+    /// A full row of the table from the values of its columns.
+    fn rows(&self, items: Vec<ArrayRef>) -> Result<RecordBatch> {
+        let fields: Vec<_> = items
+            .iter()
+            .zip(self.table.schema.fields())
+            .map(
+                |(values, field)| match values.data_type() == field.data_type() {
+                    true => Arc::new(field.as_ref().clone().with_nullable(true)),
+                    false => Arc::new(arrow::datatypes::Field::new(
+                        field.name(),
+                        values.data_type().clone(),
+                        true,
+                    )),
+                },
+            )
+            .collect();
+        let result = RecordBatch::try_new(Arc::new(Schema::new(fields)), items)?;
+        let target = Target {
+            table: Arc::clone(&self.table),
+            alias: quoted(&self.table.def.name),
+        };
+        target.rows(&self.input, &self.format, &result, 0)
+    }
+}
+
+impl Key {
+    /// The key columns of the row meant, one value each; `None` if no row can have them.
+    fn evaluate(&self, table: &Table, parameters: &RecordBatch) -> Result<Option<Vec<ArrayRef>>> {
+        let mut columns = evaluate(&self.values, parameters)?;
+        for (values, at) in columns.iter_mut().zip(table.key_columns()) {
+            let Some(field) = table.schema.fields().get(*at) else {
+                return Err(PgError::internal("key column outside the table"));
+            };
+            if values.data_type() != field.data_type() {
+                // A number that the column cannot hold becomes NULL, and matches nothing.
+                let cast = cast_with_options(values, field.data_type(), &CastOptions::default());
+                *values = cast?;
+            }
+            if values.is_null(0) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(columns))
+    }
+}
+
+impl RowExprs {
+    /// The items over one row; `None` if the row fails the condition.
+    fn evaluate(
+        &self,
+        row: &[ArrayRef],
+        parameters: &RecordBatch,
+    ) -> Result<Option<Vec<ArrayRef>>> {
+        let columns = row.iter().chain(parameters.columns()).cloned().collect();
+        let input = one_row(&self.schema, columns)?;
+        if let Some(condition) = &self.condition {
+            let truth = condition.evaluate(&input)?.into_array(1)?;
+            let holds = truth
+                .as_boolean_opt()
+                .is_some_and(|truth| truth.is_valid(0) && truth.value(0));
+            if !holds {
+                return Ok(None);
+            }
+        }
+        Ok(Some(evaluate(&self.items, &input)?))
+    }
+
+    /// The result of a SELECT.
+    fn result(
+        &self,
+        schema: &SchemaRef,
+        row: &[ArrayRef],
+        parameters: &RecordBatch,
+    ) -> Result<RecordBatch> {
+        let Some(mut items) = self.evaluate(row, parameters)? else {
+            return Ok(RecordBatch::new_empty(Arc::clone(schema)));
+        };
+        for (item, field) in items.iter_mut().zip(schema.fields()) {
+            if item.data_type() != field.data_type() {
+                *item = arrow::compute::cast(item, field.data_type())?;
+            }
+        }
+        one_row(schema, items)
+    }
+}
+
+fn evaluate(exprs: &[Arc<dyn PhysicalExpr>], row: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    exprs
+        .iter()
+        .map(|expr| Ok(expr.evaluate(row)?.into_array(1)?))
+        .collect()
+}
+
+fn one_row(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns,
+        &options,
+    )?)
+}
