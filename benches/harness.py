@@ -130,20 +130,21 @@ def nyala(directory=None):
 def postgres():
     """A PostgreSQL 15 cluster with the memory settings its users give it, and fsync on."""
     with scratch(None) as path:
-        user = [] if os.geteuid() else ["runuser", "-u", "postgres", "--"]
-        if user:
-            shutil.chown(path, "postgres", "postgres")
+        # PostgreSQL refuses to run as root.
+        user = {} if os.geteuid() else {"user": "postgres", "group": "postgres"}
         password = path / "password"
         password.write_text(PASSWORD)
         if user:
+            shutil.chown(path, "postgres", "postgres")
             shutil.chown(password, "postgres", "postgres")
         data = path / "data"
         subprocess.run(
-            [*user, POSTGRES_BIN / "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256",
+            [POSTGRES_BIN / "initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256",
              "--pwfile", password, "-E", "UTF8", "--locale", "C"],
             check=True,
             capture_output=True,
             cwd=path,
+            **user,
         )
         port = free_port()
         settings = {
@@ -159,7 +160,7 @@ def postgres():
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         log = open(path / "postgres.log", "w")
         process = subprocess.Popen(
-            [*user, POSTGRES_BIN / "postgres", "-D", data, *options], cwd=path, stdout=log, stderr=log
+            [POSTGRES_BIN / "postgres", "-D", data, *options], cwd=path, stdout=log, stderr=log, **user
         )
         server = Server("postgres", port, "postgres", "postgres", process, data)
         try:

@@ -12,7 +12,7 @@ SECONDS = 10
 RUNS = 5
 
 CREATE = "CREATE TABLE accounts (id bigint PRIMARY KEY, owner bigint, balance bigint, note text)"
-NOTE = "an account of the bench, with a note of about sixty bytes"
+NOTE = "an account of the bench with a note of about sixty bytes in it"
 
 
 def fill(server, rows):

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `rows/` | the row store |
 //! | `closed/<table>-<storage>/` | the closed table of a hybrid table (Delta) |
+//! | `snapshots/<storage>/` | the snapshot of a table's open rows (Delta) |
 //!
 //! Opening finishes what a crash left half done (see [`crate::housekeeping`]) before anyone can read.
 
@@ -91,6 +92,7 @@ pub struct Catalog {
     globals: Mutex<Cached<Globals>>,
     definitions: Mutex<HashMap<Oid, Cached<Definitions>>>,
     closed_tables: Mutex<HashMap<StorageId, ClosedTable>>,
+    snapshots: Mutex<HashMap<StorageId, ClosedTable>>,
     row_numbers: Mutex<HashMap<StorageId, Arc<AtomicI64>>>,
     rewriters: Mutex<HashMap<StorageId, Arc<tokio::sync::Mutex<()>>>>,
     /// Storages that no definition names since a csn; removed when nobody can read them any more.
@@ -133,11 +135,22 @@ impl Catalog {
         ));
         let active = Arc::new(ActiveTransactions::default());
         let row_cache = Arc::new(RowCache::new());
+        let mut fresh = HashSet::new();
+        for entry in store.snapshot().prefix(Space::Meta, meta_key::SNAPSHOTS)? {
+            let key = entry.key()?;
+            let storage = std::str::from_utf8(&key)
+                .ok()
+                .and_then(|key| key.strip_prefix(meta_key::SNAPSHOTS))
+                .and_then(|hex| StorageId::from_str_radix(hex, 16).ok())
+                .ok_or_else(|| CatalogError::corrupted("snapshot without a storage"))?;
+            fresh.insert(storage);
+        }
         let committer = Committer::start(
             Arc::clone(&store),
             Arc::clone(&counters),
             Arc::clone(&active),
             Arc::clone(&row_cache),
+            fresh,
             csn,
         )?;
         let catalog = Arc::new(Self {
@@ -153,12 +166,14 @@ impl Catalog {
             }),
             definitions: Mutex::default(),
             closed_tables: Mutex::default(),
+            snapshots: Mutex::default(),
             row_numbers: Mutex::default(),
             rewriters: Mutex::default(),
             retired: Mutex::default(),
             session: SessionStateBuilder::new().with_default_features().build(),
         });
         crate::housekeeping::recover(&catalog).await?;
+        crate::offload::recover(&catalog).await?;
         catalog.sweep_storages()?;
         Ok(catalog)
     }
@@ -240,6 +255,7 @@ impl Catalog {
             meta.push((meta_key::relation(database.oid, relation.oid()), None));
             if let Relation::Table(table) = relation {
                 meta.push((meta_key::manifest(table.def.storage), None));
+                meta.push((meta_key::snapshot(table.def.storage), None));
                 let closed_folder = self.closed_path(table);
                 retired.push(Retired {
                     storage: table.def.storage,
@@ -334,6 +350,42 @@ impl Catalog {
         Ok(version)
     }
 
+    /// The snapshot of a table; made, empty, if it does not exist yet.
+    pub(crate) async fn snapshot_table(&self, table: &Table) -> Result<ClosedTable> {
+        let cached = self.snapshots.lock().get(&table.def.storage).cloned();
+        if let Some(snapshot) = cached {
+            return Ok(snapshot);
+        }
+        let spec = self.snapshot_spec(table)?;
+        let snapshot = match ClosedTable::open(spec.clone())? {
+            known if known.exists().await? => known,
+            _ => ClosedTable::create(spec).await?.0,
+        };
+        let mut snapshots = self.snapshots.lock();
+        Ok(snapshots
+            .entry(table.def.storage)
+            .or_insert(snapshot)
+            .clone())
+    }
+
+    fn snapshot_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
+        let path = self.snapshot_path(table.def.storage);
+        Ok(ClosedTableSpec {
+            location: directory_url(&std::path::absolute(path)?)?,
+            name: format!("{}$snapshot", table.def.name),
+            schema: Arc::clone(&table.schema),
+            key: table.key_columns().to_vec(),
+        })
+    }
+
+    fn snapshot_root(&self) -> PathBuf {
+        self.config.data_dir.join("snapshots")
+    }
+
+    fn snapshot_path(&self, storage: StorageId) -> PathBuf {
+        self.snapshot_root().join(storage.to_string())
+    }
+
     fn closed_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
         let closing = table
             .def
@@ -401,6 +453,7 @@ impl Catalog {
 
     fn drop_storage(&self, gone: &Retired) -> Result<()> {
         self.closed_tables.lock().remove(&gone.storage);
+        self.snapshots.lock().remove(&gone.storage);
         self.row_numbers.lock().remove(&gone.storage);
         self.rewriters.lock().remove(&gone.storage);
         self.store.drop_storage(gone.storage)?;
@@ -408,6 +461,10 @@ impl Catalog {
             && folder.try_exists()?
         {
             std::fs::remove_dir_all(folder)?;
+        }
+        let snapshot = self.snapshot_path(gone.storage);
+        if snapshot.try_exists()? {
+            std::fs::remove_dir_all(snapshot)?;
         }
         Ok(())
     }
@@ -422,6 +479,7 @@ impl Catalog {
             for relation in self.definitions_at(&snapshot, database)?.relations() {
                 if let Relation::Table(table) = relation {
                     named.insert(table.def.storage);
+                    folders.insert(self.snapshot_path(table.def.storage));
                     folders.extend(self.closed_path(table));
                 }
             }
@@ -434,9 +492,11 @@ impl Catalog {
                 })?;
             }
         }
-        let closed_root = self.closed_root();
-        if closed_root.try_exists()? {
-            for entry in std::fs::read_dir(closed_root)? {
+        for root in [self.closed_root(), self.snapshot_root()] {
+            if !root.try_exists()? {
+                continue;
+            }
+            for entry in std::fs::read_dir(root)? {
                 let path = entry?.path();
                 if !folders.contains(&path) {
                     std::fs::remove_dir_all(path)?;

@@ -162,6 +162,11 @@ impl ClosedTable {
         Ok((table, 0))
     }
 
+    /// Whether the table is there.
+    pub async fn exists(&self) -> Result<bool> {
+        Ok(self.layout.log_store.is_delta_table_location().await?)
+    }
+
     /// Opens the table. Nothing is read until a version is asked for.
     pub fn open(spec: ClosedTableSpec) -> Result<Self> {
         schema::check(&spec)?;

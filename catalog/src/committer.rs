@@ -31,7 +31,7 @@ use crate::definitions::{Oid, StorageId};
 use crate::error::{CatalogError, Result};
 use crate::row_cache::RowCache;
 use crate::row_codec::Bytes;
-use crate::row_store::{RowStore, Space, meta_key};
+use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, meta_key};
 use crate::write_buffer::TableWrites;
 
 /// Commit requests that can wait before senders wait too.
@@ -138,6 +138,16 @@ pub(crate) enum Move {
     },
     /// The move was given up: stop shadowing.
     Abandon(StorageId),
+    /// A snapshot of the storage is about to be written: keep fresh rows from now on.
+    BeginOffload(StorageId),
+    /// The snapshot is written: make that visible.
+    FinishOffload {
+        storage: StorageId,
+        /// Keys that were fresh at the offload's snapshot and are in the new files.
+        cleared: Vec<Bytes>,
+    },
+    /// The offload was given up; `keeps` says whether there is an older snapshot.
+    AbandonOffload { storage: StorageId, keeps: bool },
 }
 
 /// One transaction's writes.
@@ -169,12 +179,13 @@ pub(crate) struct Committer {
 }
 
 impl Committer {
-    /// Starts the thread. `moving` names the storages with an unfinished move.
+    /// Starts the thread. `fresh` names the storages that have a snapshot.
     pub fn start(
         store: Arc<RowStore>,
         counters: Arc<Counters>,
         active: Arc<ActiveTransactions>,
         cache: Arc<RowCache>,
+        fresh: HashSet<StorageId>,
         last_csn: u64,
     ) -> Result<Self> {
         let (sender, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
@@ -189,6 +200,8 @@ impl Committer {
             hasher: RandomState::new(),
             moving: HashMap::new(),
             last_move: HashMap::new(),
+            fresh,
+            offloading: HashMap::new(),
         };
         let thread = std::thread::Builder::new()
             .name("committer".to_string())
@@ -223,6 +236,14 @@ impl Drop for Committer {
     }
 }
 
+/// What the fresh keyspace holds for a row, or for a deleted one.
+fn fresh_value(value: Option<&[u8]>) -> Vec<u8> {
+    match value {
+        Some(value) => [&[FRESH_ROW], value].concat(),
+        None => vec![FRESH_TOMBSTONE],
+    }
+}
+
 /// The committer's own state.
 struct CommitLog {
     store: Arc<RowStore>,
@@ -240,6 +261,10 @@ struct CommitLog {
     moving: HashMap<StorageId, HashSet<Bytes>>,
     /// csn of the last finished move of each storage.
     last_move: HashMap<StorageId, u64>,
+    /// Storages whose fresh rows are kept: those that have a snapshot or are about to get one.
+    fresh: HashSet<StorageId>,
+    /// Keys written since the intent, of each storage that is being offloaded.
+    offloading: HashMap<StorageId, HashSet<Bytes>>,
 }
 
 impl CommitLog {
@@ -311,21 +336,35 @@ impl CommitLog {
             } else {
                 None
             };
-            spaces.push((*storage, writes, rows, shadow, shadow_all));
+            let fresh = self.fresh_space(*storage)?;
+            spaces.push((*storage, writes, rows, shadow, shadow_all, fresh));
         }
         let move_spaces = match &request.row_move {
             Some(Move::Finish { storage, .. }) => Some((
                 self.store.keyspace(Space::Rows(*storage))?,
                 self.store.keyspace(Space::ShadowClosed(*storage))?,
+                self.fresh_space(*storage)?,
             )),
+            _ => None,
+        };
+        let cleared_space = match &request.row_move {
+            Some(Move::FinishOffload { storage, .. }) => {
+                Some(self.store.keyspace(Space::Fresh(*storage))?)
+            }
             _ => None,
         };
 
         let csn = self.last_csn + 1;
         self.last_csn = csn;
-        for (storage, writes, rows, shadow, shadow_all) in spaces {
+        for (storage, writes, rows, shadow, shadow_all, fresh) in spaces {
             for (key, value) in &writes.rows {
                 self.cache.written(storage, key, csn);
+                if let Some(fresh) = &fresh {
+                    batch.insert(fresh, &**key, fresh_value(value.as_deref()));
+                }
+                if let Some(touched) = self.offloading.get_mut(&storage) {
+                    touched.insert(key.clone());
+                }
                 match value {
                     Some(value) => batch.insert(&rows, &**key, &**value),
                     None => batch.remove(&rows, &**key),
@@ -359,6 +398,42 @@ impl CommitLog {
             batch.insert(&meta, key.as_bytes(), csn.to_be_bytes());
         }
         match request.row_move {
+            Some(Move::BeginOffload(storage)) => {
+                self.fresh.insert(storage);
+                self.offloading.insert(storage, HashSet::new());
+            }
+            Some(Move::AbandonOffload { storage, keeps }) => {
+                self.offloading.remove(&storage);
+                if !keeps {
+                    self.fresh.remove(&storage);
+                }
+            }
+            Some(Move::FinishOffload { storage, cleared }) => {
+                let touched = self.offloading.remove(&storage).unwrap_or_default();
+                if let Some(fresh) = cleared_space {
+                    for key in cleared.iter().filter(|key| !touched.contains(*key)) {
+                        batch.remove(&fresh, &**key);
+                    }
+                }
+            }
+            other => self.row_move(other, csn, move_spaces, batch),
+        }
+        for hash in &hashes {
+            self.written.insert(*hash, csn);
+        }
+        self.history.push_back((csn, hashes));
+        Ok(csn)
+    }
+
+    /// Housekeeping's part of a commit.
+    fn row_move(
+        &mut self,
+        row_move: Option<Move>,
+        csn: u64,
+        move_spaces: Option<(fjall::Keyspace, fjall::Keyspace, Option<fjall::Keyspace>)>,
+        batch: &mut fjall::OwnedWriteBatch,
+    ) {
+        match row_move {
             None => {}
             Some(Move::Begin(storage)) => {
                 self.moving.insert(storage, HashSet::new());
@@ -373,21 +448,30 @@ impl CommitLog {
             }) => {
                 let touched = self.moving.remove(&storage).unwrap_or_default();
                 self.last_move.insert(storage, csn);
-                if let Some((rows, shadow)) = move_spaces {
+                if let Some((rows, shadow, fresh)) = move_spaces {
                     for key in moved.iter().filter(|key| !touched.contains(*key)) {
                         batch.remove(&rows, &**key);
+                        if let Some(fresh) = &fresh {
+                            batch.insert(fresh, &**key, fresh_value(None));
+                        }
                     }
                     for key in unshadowed.iter().filter(|key| !touched.contains(*key)) {
                         batch.remove(&shadow, &**key);
                     }
                 }
             }
+            Some(
+                Move::BeginOffload(_) | Move::FinishOffload { .. } | Move::AbandonOffload { .. },
+            ) => {}
         }
-        for hash in &hashes {
-            self.written.insert(*hash, csn);
+    }
+
+    /// The keyspace of a storage's fresh rows, if they are kept.
+    fn fresh_space(&self, storage: StorageId) -> Result<Option<fjall::Keyspace>> {
+        match self.fresh.contains(&storage) {
+            true => Ok(Some(self.store.keyspace(Space::Fresh(storage))?)),
+            false => Ok(None),
         }
-        self.history.push_back((csn, hashes));
-        Ok(csn)
     }
 
     /// First committer wins: fails if anything the request writes or relies on is newer than its

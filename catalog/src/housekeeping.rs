@@ -46,7 +46,7 @@ use crate::definitions::{DatabaseDef, Oid, Relation, StorageId, Table};
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::key_range::KeyRange;
 use crate::manifest::Manifest;
-use crate::open_table::OpenScanExec;
+use crate::open_table::{OpenScanExec, RowSource};
 use crate::row_codec::Bytes;
 use crate::row_store::{Space, meta_key};
 use crate::transaction::ReadView;
@@ -491,7 +491,8 @@ fn matching_rows(
 ) -> Result<SendableRecordBatchStream> {
     let columns = (0..table.schema.fields().len()).collect();
     let (range, codec_table) = (KeyRange::all(), Arc::clone(table));
-    let scan = OpenScanExec::new(view.clone(), Arc::clone(table), columns, range, None)?;
+    let open = RowSource::Rows;
+    let scan = OpenScanExec::new(view.clone(), Arc::clone(table), open, columns, range, None)?;
     let rows = scan.execute(0, view.catalog.session().task_ctx())?;
     let (closed_when, keys) = (Arc::clone(closed_when), Arc::clone(keys));
     let matching = rows.map(move |batch| -> DataFusionResult<RecordBatch> {
@@ -528,13 +529,8 @@ async fn non_empty(rows: SendableRecordBatchStream) -> Result<Option<SendableRec
 /// The keys of all open rows.
 fn open_keys(view: &ReadView, table: &Arc<Table>) -> Result<SendableRecordBatchStream> {
     let columns = table.key_columns().to_vec();
-    let scan = OpenScanExec::new(
-        view.clone(),
-        Arc::clone(table),
-        columns,
-        KeyRange::all(),
-        None,
-    )?;
+    let (range, open) = (KeyRange::all(), RowSource::Rows);
+    let scan = OpenScanExec::new(view.clone(), Arc::clone(table), open, columns, range, None)?;
     Ok(scan.execute(0, view.catalog.session().task_ctx())?)
 }
 

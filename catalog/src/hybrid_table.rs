@@ -6,9 +6,14 @@
 //!
 //! ```text
 //! rows(table) = closed table at the manifest's version, minus the keys in shadow_closed
-//!             + rows of the row store
+//!             + open rows
+//!
+//! open rows   = rows of the row store
+//!             = snapshot at its manifest's version, minus the fresh keys, + the fresh rows
 //! ```
 //!
+//! - The two ways to the open rows give the same rows: the committer puts what it writes to the row store into the fresh
+//!   keyspace too. Single keys are read from the row store; scans read the snapshot, if the table has one.
 //! - A row is never on both sides: housekeeping's last step removes it from the row store and shows
 //!   the closed version in one batch; a write to a closed row puts its key into the shadow in the
 //!   same batch as the new row.
@@ -28,12 +33,14 @@ use datafusion::common::{Result as DataFusionResult, ScalarValue};
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 
+use crate::closed_table::ClosedVersion;
 use crate::definitions::Table;
 use crate::error::Result;
-use crate::key_range::key_range;
-use crate::open_table::OpenScanExec;
+use crate::key_range::{KeyRange, key_range};
+use crate::open_table::{OpenScanExec, RowSource};
 use crate::transaction::ReadView;
 
 mod shadow_filter;
@@ -52,7 +59,23 @@ pub enum Part {
     Open,
     /// `contracts$closed`: rows in the closed table.
     Closed,
+    /// `contracts$snapshot`: open rows as of the last offload.
+    Snapshot,
 }
+
+/// Where a statement reads open rows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OpenReads {
+    /// As they are now.
+    #[default]
+    Fresh,
+    /// As of the last offload, without touching the row store: for tables without a closed part that have a snapshot.
+    /// In a hybrid table rows move between the parts, so both have to be of one moment; its rows are always fresh.
+    Snapshot,
+}
+
+/// A query without filters for so few rows reads the row store: it has the first of them at hand.
+const FEW_ROWS: usize = 1_000;
 
 impl Part {
     /// Suffix of the part's name.
@@ -61,12 +84,13 @@ impl Part {
             Self::All => "",
             Self::Open => "$open",
             Self::Closed => "$closed",
+            Self::Snapshot => "$snapshot",
         }
     }
 
     /// Splits `contracts$open` into the table's name and the part.
     pub fn split(name: &str) -> (&str, Self) {
-        for part in [Self::Open, Self::Closed] {
+        for part in [Self::Open, Self::Closed, Self::Snapshot] {
             if let Some(table) = name.strip_suffix(part.suffix()) {
                 return (table, part);
             }
@@ -81,17 +105,19 @@ pub struct TableScan {
     view: ReadView,
     table: Arc<Table>,
     part: Part,
+    open_reads: OpenReads,
     schema: SchemaRef,
 }
 
 impl TableScan {
     /// The rows of one part of a table.
-    pub fn new(view: ReadView, table: Arc<Table>, part: Part) -> Self {
+    pub fn new(view: ReadView, table: Arc<Table>, part: Part, open_reads: OpenReads) -> Self {
         let schema = Arc::clone(&table.schema);
         Self {
             view,
             table,
             part,
+            open_reads,
             schema,
         }
     }
@@ -107,6 +133,7 @@ impl TableScan {
             view,
             table,
             part: Part::All,
+            open_reads: OpenReads::Fresh,
             schema,
         })
     }
@@ -123,10 +150,23 @@ impl TableScan {
         };
         let closed = self.view.catalog.closed_table(&self.table)?;
         let version = closed.at_version(manifest.closed_version).await?;
+        let shadow = self.view.shadow_closed(&self.table)?;
+        self.scan_files(session, &version, shadow, projection, filters, limit)
+    }
+
+    /// The rows of a version of files, without those of shadowed keys; `None` if it has no files.
+    fn scan_files(
+        &self,
+        session: &dyn Session,
+        version: &ClosedVersion,
+        shadow: Vec<Vec<u8>>,
+        projection: &[usize],
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if version.file_count() == 0 {
             return Ok(None);
         }
-        let shadow = self.view.shadow_closed(&self.table)?;
         if shadow.is_empty() {
             let projection = projection.to_vec();
             return Ok(Some(version.scan(
@@ -148,6 +188,67 @@ impl TableScan {
             projection.len(),
             shadow,
         )?)))
+    }
+
+    /// The visible version of the snapshot, if the table has one.
+    async fn snapshot(&self) -> Result<Option<Arc<ClosedVersion>>> {
+        match self.view.snapshot_manifest(&self.table)? {
+            None => Ok(None),
+            Some(manifest) => {
+                let snapshot = self.view.catalog.snapshot_table(&self.table).await?;
+                Ok(Some(snapshot.at_version(manifest.version).await?))
+            }
+        }
+    }
+
+    /// The open rows.
+    async fn scan_open(
+        &self,
+        session: &dyn Session,
+        projection: Vec<usize>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let (view, table) = (self.view.clone(), Arc::clone(&self.table));
+        let range = key_range(&self.table, filters)?;
+        let few = filters.is_empty() && limit.is_some_and(|limit| limit <= FEW_ROWS);
+        let snapshot = match (&range, few, self.part) {
+            (_, _, Part::Snapshot) | (KeyRange::Range(..), false, _) => self.snapshot().await?,
+            _ => None,
+        };
+        let mut sides: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
+        let as_of_offload = self.part == Part::Snapshot
+            || (self.open_reads == OpenReads::Snapshot && !self.table.is_hybrid());
+        let (source, limit) = match snapshot {
+            Some(version) => {
+                let fresh = match as_of_offload {
+                    true => Vec::new(),
+                    false => self.view.fresh_keys(&self.table)?,
+                };
+                let rest = match fresh.is_empty() {
+                    true => Some(0),
+                    false => limit,
+                };
+                sides.extend(self.scan_files(
+                    session,
+                    &version,
+                    fresh,
+                    &projection,
+                    filters,
+                    limit,
+                )?);
+                (RowSource::Fresh, rest)
+            }
+            // A snapshot that was never made is empty.
+            None if self.part == Part::Snapshot => (RowSource::Fresh, Some(0)),
+            None => (RowSource::Rows, limit),
+        };
+        if limit != Some(0) || sides.is_empty() {
+            sides.push(Arc::new(OpenScanExec::new(
+                view, table, source, projection, range, limit,
+            )?));
+        }
+        Ok(sides)
     }
 }
 
@@ -173,25 +274,20 @@ impl TableProvider for TableScan {
             None => (0..self.schema.fields().len()).collect(),
         };
         let mut sides: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
-        if self.part != Part::Open
+        if matches!(self.part, Part::All | Part::Closed)
             && let Some(closed) = self
                 .scan_closed(session, &projection, filters, limit)
                 .await?
         {
             sides.push(closed);
         }
-        if self.part != Part::Closed || sides.is_empty() {
-            // A closed part without any file still needs a plan with the right schema.
-            let limit = if self.part == Part::Closed {
-                Some(0)
-            } else {
-                limit
-            };
-            let range = key_range(&self.table, filters)?;
-            let (view, table) = (self.view.clone(), Arc::clone(&self.table));
-            sides.push(Arc::new(OpenScanExec::new(
-                view, table, projection, range, limit,
-            )?));
+        if self.part != Part::Closed {
+            sides.extend(self.scan_open(session, projection, filters, limit).await?);
+        } else if sides.is_empty() {
+            // Even without any file there has to be a plan with the right schema.
+            sides.push(Arc::new(EmptyExec::new(
+                self.table.codec.projected_schema(&projection)?,
+            )));
         }
         match sides.len() {
             1 => Ok(sides.swap_remove(0)),

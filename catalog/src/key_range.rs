@@ -116,6 +116,17 @@ fn collect<'a>(filter: &'a Expr, bounds: &mut HashMap<&'a str, ColumnBounds>) {
             collect(left, bounds);
             collect(right, bounds);
         }
+        // Short IN lists come as this.
+        Expr::BinaryExpr(BinaryExpr {
+            op: Operator::Or, ..
+        }) => {
+            let mut alternatives = None;
+            if any_of(filter, &mut alternatives)
+                && let Some((column, values)) = alternatives
+            {
+                note_values(column, values, bounds);
+            }
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (&**left, &**right) {
             (Expr::Column(column), Expr::Literal(value, _)) => {
                 compare(&column.name, *op, value, bounds);
@@ -148,18 +159,43 @@ fn collect<'a>(filter: &'a Expr, bounds: &mut HashMap<&'a str, ColumnBounds>) {
                 })
                 .collect();
             if let Some(values) = values {
-                let entry = bounds.entry(&column.name).or_default();
-                if entry
-                    .values
-                    .as_ref()
-                    .is_none_or(|known| known.len() > values.len())
-                {
-                    entry.values = Some(values);
-                }
+                note_values(&column.name, values, bounds);
             }
         }
         _ => {}
     }
+}
+
+/// The column is equal to one of `values`.
+fn note_values<'a>(
+    column: &'a str,
+    values: Vec<ScalarValue>,
+    bounds: &mut HashMap<&'a str, ColumnBounds>,
+) {
+    let entry = bounds.entry(column).or_default();
+    let known = entry.values.as_ref();
+    if known.is_none_or(|known| known.len() > values.len()) {
+        entry.values = Some(values);
+    }
+}
+
+/// Collects the values of `c = 1 OR c = 2 OR …`; false if the filter is something else.
+fn any_of<'a>(filter: &'a Expr, found: &mut Option<(&'a str, Vec<ScalarValue>)>) -> bool {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else {
+        return false;
+    };
+    let (column, value) = match (op, &**left, &**right) {
+        (Operator::Or, ..) => return any_of(left, found) && any_of(right, found),
+        (Operator::Eq, Expr::Column(column), Expr::Literal(value, _))
+        | (Operator::Eq, Expr::Literal(value, _), Expr::Column(column)) => (column, value),
+        _ => return false,
+    };
+    let (name, values) = found.get_or_insert_with(|| (&column.name, Vec::new()));
+    if *name != column.name {
+        return false;
+    }
+    values.push(value.clone());
+    true
 }
 
 fn compare<'a>(
@@ -296,6 +332,18 @@ mod tests {
         };
         assert_eq!(keys.len(), 2);
         assert!(keys.is_sorted());
+    }
+
+    #[test]
+    fn alternatives_of_one_column_are_a_list() {
+        let is = |value: i64| col("a").eq(lit(value));
+        let filters = [is(2).or(is(1)).or(is(9)), col("b").eq(text("x"))];
+        let KeyRange::Keys(keys) = key_range(&table(), &filters).unwrap() else {
+            panic!()
+        };
+        assert_eq!(keys.len(), 3);
+        let mixed = [is(2).or(col("b").eq(text("x")))];
+        assert_eq!(key_range(&table(), &mixed).unwrap(), KeyRange::all());
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod definitions;
 pub mod error;
 pub mod external_table;
 pub mod housekeeping;
+pub mod offload;
 pub mod types;
 
 mod catalog;
@@ -26,7 +27,7 @@ mod write_buffer;
 
 pub use catalog::{BOOTSTRAP_NAME, Catalog, CatalogConfig, Globals};
 pub use error::{CatalogError, ErrorKind};
-pub use hybrid_table::{Part, TableScan};
+pub use hybrid_table::{OpenReads, Part, TableScan};
 pub use row_codec::ROW_NUMBER_COLUMN;
 pub use transaction::{Existing, NewTable, NewView, ReadView, Savepoint, Transaction};
 pub use types::SqlType;

@@ -1,4 +1,4 @@
-//! The manifest of a hybrid table: which version of its closed table is visible.
+//! Manifests: which version of a table's closed part, and which of its snapshot, are visible.
 //!
 //! It lies in the row store and changes only in the commit that also changes the row store's side of
 //! a move, so that one snapshot of the row store fixes both sides of the union.
@@ -16,6 +16,25 @@ pub struct Manifest {
     pub closed_version: u64,
     /// csn at which the rows of the last move were read.
     pub csn: u64,
+}
+
+/// What is visible of a table's snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotManifest {
+    /// Delta version of the snapshot.
+    pub version: u64,
+    /// csn at which the rows of the last offload were read.
+    pub csn: u64,
+}
+
+impl SnapshotManifest {
+    /// The snapshot of a storage as of a snapshot of the row store.
+    pub fn load(snapshot: &StoreSnapshot, storage: StorageId) -> Result<Option<Self>> {
+        match snapshot.get(Space::Meta, meta_key::snapshot(storage))? {
+            Some(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            None => Ok(None),
+        }
+    }
 }
 
 impl Manifest {

@@ -21,10 +21,10 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
 
-use crate::definitions::Table;
-use crate::error::Result;
+use crate::definitions::{StorageId, Table};
+use crate::error::{CatalogError, Result};
 use crate::key_range::KeyRange;
-use crate::row_store::Space;
+use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, Space};
 use crate::transaction::ReadView;
 
 /// Batches that wait between the scanning thread and the query.
@@ -35,6 +35,7 @@ const BATCHES_WAITING_MAX: usize = 2;
 pub(crate) struct OpenScanExec {
     view: ReadView,
     table: Arc<Table>,
+    source: RowSource,
     /// Columns by position; one past the last is the row number.
     projection: Vec<usize>,
     range: KeyRange,
@@ -44,11 +45,40 @@ pub(crate) struct OpenScanExec {
     metrics: ExecutionPlanMetricsSet,
 }
 
+/// Which rows of the row store a scan reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowSource {
+    /// All open rows.
+    Rows,
+    /// Those that changed since the snapshot.
+    Fresh,
+}
+
+impl RowSource {
+    fn space(self, storage: StorageId) -> Space {
+        match self {
+            Self::Rows => Space::Rows(storage),
+            Self::Fresh => Space::Fresh(storage),
+        }
+    }
+
+    /// The row value in what is stored; `None` for a tombstone.
+    fn value(self, stored: fjall::Slice) -> Result<Option<fjall::Slice>> {
+        match (self, stored.split_first()) {
+            (Self::Rows, _) => Ok(Some(stored)),
+            (Self::Fresh, Some((&FRESH_ROW, value))) => Ok(Some(fjall::Slice::from(value))),
+            (Self::Fresh, Some((&FRESH_TOMBSTONE, _))) => Ok(None),
+            (Self::Fresh, _) => Err(CatalogError::corrupted("fresh row of an unknown kind")),
+        }
+    }
+}
+
 impl OpenScanExec {
     /// A scan of the keys in `range`, up to `limit` rows.
     pub(crate) fn new(
         view: ReadView,
         table: Arc<Table>,
+        source: RowSource,
         projection: Vec<usize>,
         range: KeyRange,
         limit: Option<usize>,
@@ -63,6 +93,7 @@ impl OpenScanExec {
         Ok(Self {
             view,
             table,
+            source,
             projection,
             range,
             limit,
@@ -76,6 +107,7 @@ impl OpenScanExec {
         RowReader {
             view: self.view.clone(),
             table: Arc::clone(&self.table),
+            source: self.source,
             projection: self.projection.clone(),
             range: self.range.clone(),
             limit: self.limit.unwrap_or(usize::MAX),
@@ -87,6 +119,9 @@ impl OpenScanExec {
 impl DisplayAs for OpenScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OpenScanExec: table={}", self.table.def.name)?;
+        if self.source == RowSource::Fresh {
+            write!(f, ", fresh rows")?;
+        }
         match &self.range {
             KeyRange::Keys(keys) => write!(f, ", keys={}", keys.len())?,
             KeyRange::Range(Bound::Unbounded, Bound::Unbounded) => {}
@@ -194,6 +229,7 @@ impl ExecutionPlan for OpenScanExec {
 struct RowReader {
     view: ReadView,
     table: Arc<Table>,
+    source: RowSource,
     projection: Vec<usize>,
     range: KeyRange,
     limit: usize,
@@ -236,7 +272,10 @@ impl RowReader {
             .and_then(|writes| writes.rows.get(key))
         {
             Some(own) => Ok(own.as_ref().map(|value| fjall::Slice::from(&**value))),
-            None => self.view.snapshot.get(Space::Rows(storage), key),
+            None => match self.view.snapshot.get(self.source.space(storage), key)? {
+                Some(stored) => self.source.value(stored),
+                None => Ok(None),
+            },
         }
     }
 
@@ -250,7 +289,8 @@ impl RowReader {
     ) -> Result<bool> {
         let storage = self.table.def.storage;
         let range = (start.clone(), end.clone());
-        let mut stored = self.view.snapshot.range(Space::Rows(storage), range)?;
+        let space = self.source.space(storage);
+        let mut stored = self.view.snapshot.range(space, range)?;
         let own = self.view.writes.table(storage);
         let bounds = (borrow(start), borrow(end));
         let mut own = own
@@ -279,10 +319,12 @@ impl RowReader {
                 }
             } else {
                 let following = stored.next().map(fjall::Guard::into_inner).transpose()?;
-                let Some((key, value)) = std::mem::replace(&mut next, following) else {
+                let Some((key, stored)) = std::mem::replace(&mut next, following) else {
                     continue;
                 };
-                if !row(key, value)? {
+                if let Some(value) = self.source.value(stored)?
+                    && !row(key, value)?
+                {
                     return Ok(false);
                 }
             }

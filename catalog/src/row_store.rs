@@ -7,6 +7,7 @@
 //! | `meta` | see [`meta_key`] | counters, definitions, manifests, intents (JSON, or big-endian integers) |
 //! | `r<storage>` | row key ([`crate::row_codec`]) | row value |
 //! | `s<storage>` | row key | empty: the key is in `shadow_closed` |
+//! | `f<storage>` | row key | what changed since the snapshot: [`FRESH_ROW`] and the row value, or [`FRESH_TOMBSTONE`] |
 //!
 //! Writing happens in the committer only; everything else reads through a [`StoreSnapshot`].
 //! A keyspace is made on first use and outlives its table until [`RowStore::drop_storage`].
@@ -29,6 +30,12 @@ pub const BLOCK_CACHE_BYTES: u64 = 512 << 20;
 /// Bytes of journal after which memtables are flushed.
 const JOURNAL_BYTES_MAX: u64 = 1 << 30;
 
+/// First byte of a fresh row, in front of its value.
+pub(crate) const FRESH_ROW: u8 = 1;
+
+/// All of a fresh tombstone.
+pub(crate) const FRESH_TOMBSTONE: u8 = 0;
+
 /// Keys of the `meta` keyspace.
 pub mod meta_key {
     use crate::definitions::{Oid, StorageId};
@@ -47,8 +54,12 @@ pub mod meta_key {
     pub const DATABASES: &str = "database/";
     /// Prefix of roles.
     pub const ROLES: &str = "role/";
-    /// Prefix of intents.
+    /// Prefix of intents of housekeeping.
     pub const INTENTS: &str = "intent/";
+    /// Prefix of intents of offload.
+    pub const OFFLOAD_INTENTS: &str = "offload_intent/";
+    /// Prefix of what is visible of snapshots.
+    pub const SNAPSHOTS: &str = "snapshot/";
 
     /// A database.
     pub fn database(oid: Oid) -> String {
@@ -90,6 +101,14 @@ pub mod meta_key {
     pub fn manifest(storage: StorageId) -> String {
         format!("manifest/{storage:016x}")
     }
+    /// What is visible of a table's snapshot.
+    pub fn snapshot(storage: StorageId) -> String {
+        format!("{SNAPSHOTS}{storage:016x}")
+    }
+    /// The intent of an offload.
+    pub fn offload_intent(storage: StorageId) -> String {
+        format!("{OFFLOAD_INTENTS}{storage:016x}")
+    }
     /// The intent of a housekeeping run.
     pub fn intent(storage: StorageId) -> String {
         format!("{INTENTS}{storage:016x}")
@@ -105,6 +124,8 @@ pub enum Space {
     Rows(StorageId),
     /// Keys for which the closed table is no longer the truth.
     ShadowClosed(StorageId),
+    /// Keys for which the snapshot is no longer the truth, with what is.
+    Fresh(StorageId),
 }
 
 impl Space {
@@ -113,6 +134,7 @@ impl Space {
             Self::Meta => "meta".to_string(),
             Self::Rows(storage) => format!("r{storage}"),
             Self::ShadowClosed(storage) => format!("s{storage}"),
+            Self::Fresh(storage) => format!("f{storage}"),
         }
     }
 }
@@ -159,7 +181,10 @@ impl RowStore {
 
     /// A batch that [`RowStore::write`] applies atomically.
     pub(crate) fn batch(&self) -> OwnedWriteBatch {
-        self.database.batch().durability(Some(PersistMode::SyncAll))
+        // fdatasync also flushes the size of a file that grew: what of the metadata is needed to read the data again.
+        self.database
+            .batch()
+            .durability(Some(PersistMode::SyncData))
     }
 
     /// Applies a batch to all its keyspaces at once; returns when it is on disk.
@@ -170,18 +195,27 @@ impl RowStore {
     /// Removes the keyspaces of a storage that no definition names any more. Snapshots that still
     /// read it keep it alive.
     pub(crate) fn drop_storage(&self, storage: StorageId) -> Result<()> {
-        for space in [Space::Rows(storage), Space::ShadowClosed(storage)] {
-            let keyspace = self.keyspaces.lock().remove(&space);
-            let keyspace = match keyspace {
-                Some(keyspace) => keyspace,
-                None if self.database.keyspace_exists(&space.keyspace_name()) => self
-                    .database
-                    .keyspace(&space.keyspace_name(), KeyspaceCreateOptions::default)?,
-                None => continue,
-            };
-            self.database.delete_keyspace(keyspace)?;
+        for space in [
+            Space::Rows(storage),
+            Space::ShadowClosed(storage),
+            Space::Fresh(storage),
+        ] {
+            self.drop_space(space)?;
         }
         Ok(())
+    }
+
+    /// Removes one keyspace, if it exists.
+    pub(crate) fn drop_space(&self, space: Space) -> Result<()> {
+        let keyspace = self.keyspaces.lock().remove(&space);
+        let keyspace = match keyspace {
+            Some(keyspace) => keyspace,
+            None if self.database.keyspace_exists(&space.keyspace_name()) => self
+                .database
+                .keyspace(&space.keyspace_name(), KeyspaceCreateOptions::default)?,
+            None => return Ok(()),
+        };
+        Ok(self.database.delete_keyspace(keyspace)?)
     }
 
     /// Merges all files of a table's rows, without overwritten and deleted ones that no snapshot reads.

@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::committer::{ActiveGuard, CommitRequest};
 use crate::definitions::{Definitions, StorageId, Table};
 use crate::error::Result;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, SnapshotManifest};
 use crate::row_store::{Space, StoreSnapshot, meta_key};
 use crate::write_buffer::WriteBuffer;
 
@@ -66,6 +66,24 @@ impl ReadView {
         }
         if let Some(writes) = self.writes.table(storage) {
             keys.extend(writes.reopened.iter().map(|key| key.to_vec()));
+        }
+        Ok(keys)
+    }
+
+    /// What of the table's snapshot is visible; `None` if it has none.
+    pub(crate) fn snapshot_manifest(&self, table: &Table) -> Result<Option<SnapshotManifest>> {
+        SnapshotManifest::load(&self.snapshot, table.def.storage)
+    }
+
+    /// Keys for which the snapshot is not the truth, the transaction's own included.
+    pub(crate) fn fresh_keys(&self, table: &Table) -> Result<Vec<Vec<u8>>> {
+        let storage = table.def.storage;
+        let mut keys = Vec::new();
+        for entry in self.snapshot.range(Space::Fresh(storage), ..)? {
+            keys.push(entry.key()?.to_vec());
+        }
+        if let Some(writes) = self.writes.table(storage) {
+            keys.extend(writes.rows.keys().map(|key| key.to_vec()));
         }
         Ok(keys)
     }

@@ -13,6 +13,7 @@ use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use nyala_catalog::Transaction;
 use nyala_catalog::definitions::{DatabaseDef, Oid, Relation};
 use nyala_catalog::types::SqlType;
@@ -240,7 +241,21 @@ impl Session {
     }
 
     /// Analyses a statement. `types` are the OIDs the client gave its parameters (0: not given).
-    pub async fn prepare(&mut self, statement: ParsedStatement, types: &[u32]) -> Result<Prepared> {
+    ///
+    /// Boxed, as is [`Session::execute`]: the future holds the state of all that a statement can be, and callers move it.
+    pub fn prepare<'a>(
+        &'a mut self,
+        statement: ParsedStatement,
+        types: &'a [u32],
+    ) -> BoxFuture<'a, Result<Prepared>> {
+        Box::pin(self.prepare_statement(statement, types))
+    }
+
+    async fn prepare_statement(
+        &mut self,
+        statement: ParsedStatement,
+        types: &[u32],
+    ) -> Result<Prepared> {
         let ParsedStatement { tree, sql } = statement;
         // In a failed block nothing is planned; what may run there has no columns.
         if self.transaction_status() == TransactionStatus::Failed {
@@ -342,7 +357,10 @@ impl Session {
             Statement::ShowVariable { variable } => {
                 Ok((none()?, Some(self.show_columns(variable)?)))
             }
-            Statement::Call(_) => Ok((none()?, Some(procedures::columns()))),
+            Statement::Call(function) => {
+                let columns = procedures::columns(function, &self.database.name)?;
+                Ok((none()?, Some(columns)))
+            }
             Statement::Execute { .. } => {
                 let executed = self.executed(statement)?;
                 let prepared = executed.prepared.as_ref();
@@ -353,13 +371,37 @@ impl Session {
     }
 
     /// Runs a prepared statement.
-    pub async fn execute(
-        &mut self,
-        prepared: &Prepared,
+    pub fn execute<'a>(
+        &'a mut self,
+        prepared: &'a Prepared,
         parameters: Vec<ScalarValue>,
         scope: Scope,
-        cancel: &CancelToken,
-    ) -> Result<Outcome> {
+        cancel: &'a CancelToken,
+    ) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(self.execute_statement(prepared, parameters, scope, cancel))
+    }
+
+    /// Runs a prepared statement if that needs no waiting: one that reads an open row by its key, outside a transaction.
+    pub fn execute_now(
+        &mut self,
+        prepared: &Prepared,
+        parameters: &[ScalarValue],
+        scope: Scope,
+    ) -> Result<Option<Outcome>> {
+        if scope == Scope::Block || !matches!(self.state, State::Idle) {
+            return Ok(None);
+        }
+        match self.point_statement(prepared)? {
+            Some(point) if point.is_select() => {
+                self.note_activity(prepared);
+                self.look_up(&point, parameters)
+                    .map_err(|error| located(error, &prepared.sql))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn note_activity(&self, prepared: &Prepared) {
         let now_us = clock::now_us();
         self.server.change_activity(self.process_id, |row| {
             row.state = "active";
@@ -367,6 +409,16 @@ impl Session {
             row.query_start_us = Some(now_us);
             row.state_change_us = Some(now_us);
         });
+    }
+
+    async fn execute_statement(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+        scope: Scope,
+        cancel: &CancelToken,
+    ) -> Result<Outcome> {
+        self.note_activity(prepared);
         if let Some(point) = self.point_statement(prepared)? {
             return self
                 .run_point(&point, &parameters, scope, cancel)
@@ -581,14 +633,17 @@ impl Session {
             }
             Ok(system)
         };
-        Planner::new(
+        let open_reads = self.settings.open_reads();
+        let mut planner = Planner::new(
             view,
             self.server.engine_state(now_us),
             search_path,
             self.input_settings(),
             self.settings.format(),
             Box::new(system),
-        )
+        );
+        planner.open_reads = open_reads;
+        planner
     }
 }
 

@@ -1,4 +1,4 @@
-//! kill -9 under load: at random moments, and at each named step of commit and housekeeping.
+//! kill -9 under load: at random moments, and at each named step of commit, housekeeping and offload.
 //!
 //! Writers keep a log of what the server acknowledged; readers check while they run that no row is
 //! seen twice or missing; housekeeping runs in a loop. After each restart the whole table is
@@ -33,6 +33,14 @@ const STEPS: &[(&str, u32)] = &[
     ("housekeeping::delta_committed", 2),
     ("housekeeping::manifest_committed", 0),
     ("housekeeping::manifest_committed", 2),
+    ("offload::begun", 0),
+    ("offload::selected", 1),
+    ("offload::files_written", 0),
+    ("offload::files_written", 2),
+    ("offload::delta_committed", 0),
+    ("offload::delta_committed", 2),
+    ("offload::shown", 0),
+    ("offload::shown", 2),
     ("commit::before_batch", 20),
     ("commit::after_batch", 20),
 ];
@@ -73,6 +81,7 @@ fn twice_at_the_same_step() -> TestResult {
     for step in [
         "housekeeping::files_written",
         "housekeeping::delta_committed",
+        "offload::delta_committed",
     ] {
         for _ in 0..2 {
             rounds.round(End::AtStep { step, passes: 0 })?;

@@ -65,6 +65,15 @@ impl LiveFile {
         &self.statistics
     }
 
+    /// Smallest and largest value of a column, if both are known to be values of the file.
+    pub(crate) fn exact_bounds(&self, column: usize) -> Option<(&ScalarValue, &ScalarValue)> {
+        let column = self.statistics.column_statistics.get(column)?;
+        match (&column.min_value, &column.max_value) {
+            (Precision::Exact(min), Precision::Exact(max)) => Some((min, max)),
+            _ => None,
+        }
+    }
+
     pub(super) fn meta(&self) -> &ObjectMeta {
         &self.meta
     }

@@ -294,6 +294,7 @@ impl Transaction {
             Arc::make_mut(&mut self.view.manifests).remove(&storage);
             self.put_meta(meta_key::manifest(storage), None);
         }
+        self.put_meta(meta_key::snapshot(storage), None);
         let closed_folder = self.view.catalog.closed_path(table);
         self.changes.retired.push(Retired {
             storage,

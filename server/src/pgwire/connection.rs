@@ -107,8 +107,11 @@ impl Connection {
 
     async fn answer(&mut self, frame: Frame) -> Result<Next> {
         match Frontend::decode(frame)? {
-            Frontend::Query(sql) => self.simple_query(&sql).await?,
-            Frontend::Parse { name, sql, types } => self.parse(name, &sql, &types).await?,
+            // Boxed, so that the future of the frequent messages stays small.
+            Frontend::Query(sql) => Box::pin(self.simple_query(&sql)).await?,
+            Frontend::Parse { name, sql, types } => {
+                Box::pin(self.parse(name, &sql, &types)).await?;
+            }
             Frontend::Bind(bind) => self.bind(bind)?,
             Frontend::Describe(target) => self.describe(&target)?,
             Frontend::Execute { portal, max_rows } => self.execute(portal, max_rows).await?,

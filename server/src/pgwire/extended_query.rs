@@ -222,16 +222,24 @@ impl Connection {
             }
             PortalState::Suspended(rows) => rows,
             PortalState::Bound(values) => {
-                let work = session.execute(prepared, values, scope, &token);
-                match running.until_done(work).await? {
+                let outcome = match session.execute_now(prepared, &values, scope)? {
+                    Some(outcome) => outcome,
+                    None => {
+                        let work = session.execute(prepared, values, scope, &token);
+                        running.until_done(work).await?
+                    }
+                };
+                match outcome {
                     Outcome::Done(tag) => return Ok(Completion::Tag(tag)),
                     Outcome::CopyIn(copy) => {
-                        let tag = copy::copy_in(&mut running, session, copy, scope).await?;
+                        let copying = copy::copy_in(&mut running, session, copy, scope);
+                        let tag = Box::pin(copying).await?;
                         return Ok(Completion::Tag(tag));
                     }
                     Outcome::CopyOut { options, stream } => {
                         let settings = session.format_settings();
-                        let tag = copy::copy_out(&mut running, &options, stream, settings).await?;
+                        let copying = copy::copy_out(&mut running, &options, stream, settings);
+                        let tag = Box::pin(copying).await?;
                         return Ok(Completion::Tag(tag));
                     }
                     Outcome::Rows { stream, tag } => {

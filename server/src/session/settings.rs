@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nyala_catalog::OpenReads;
+
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::SettingRow;
 use crate::pgwire::encode::{
@@ -91,6 +93,7 @@ const PARAMETERS: &[Parameter] = &[
     parameter!("lc_collate", "C", Kind::ReadOnly, false, PRESET, "Collation order."),
     parameter!("lc_ctype", "C", Kind::ReadOnly, false, PRESET, "Character classification."),
     parameter!("max_identifier_length", "63", Kind::ReadOnly, false, PRESET, "Bytes of an identifier."),
+    parameter!("nyala.open_reads", "fresh", Kind::Enum(&["fresh", "snapshot"]), false, BEHAVIOUR, "Where queries read open rows from: as they are now, or as of the last offload."),
     parameter!("search_path", "\"$user\", public", Kind::Text, false, BEHAVIOUR, "Schemas searched for names without one."),
     parameter!("server_encoding", "UTF8", Kind::ReadOnly, true, PRESET, "The server's character set encoding."),
     parameter!("server_version", SERVER_VERSION, Kind::ReadOnly, true, PRESET, "PostgreSQL release whose behaviour is served."),
@@ -352,6 +355,14 @@ impl Settings {
     /// Whether the transaction may not write.
     pub fn is_read_only(&self) -> bool {
         self.derived.read_only
+    }
+
+    /// Where queries read open rows from.
+    pub fn open_reads(&self) -> OpenReads {
+        match self.text("nyala.open_reads") {
+            "snapshot" => OpenReads::Snapshot,
+            _ => OpenReads::Fresh,
+        }
     }
 
     /// Whether notices are sent at all.

@@ -123,7 +123,7 @@ fn place(
             "42939",
             format!("unacceptable relation name \"{}\"", name.name),
         )
-        .with_detail("Names that end in $open or $closed stand for parts of tables."));
+        .with_detail("Names that end in $open, $closed or $snapshot stand for parts of tables."));
     }
     if transaction
         .definitions()

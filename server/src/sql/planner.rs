@@ -32,7 +32,7 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use nyala_catalog::definitions::{Oid, Relation, Table, ViewDef};
 use nyala_catalog::external_table::open_external;
-use nyala_catalog::{CatalogError, Part, ReadView, TableScan};
+use nyala_catalog::{CatalogError, OpenReads, Part, ReadView, TableScan};
 use sqlparser::ast::{LimitClause, ObjectName, Query, Statement, Value, Visit, visit_relations};
 
 use crate::error::{PgError, Result, sqlstate};
@@ -65,6 +65,8 @@ pub struct Planner {
     pub input: InputSettings,
     /// How values are printed.
     pub format: FormatSettings,
+    /// Where open rows are read from.
+    pub open_reads: OpenReads,
     system_source: SystemSource,
     system: OnceLock<Arc<SystemView>>,
     externals: HashMap<Oid, Arc<dyn TableProvider>>,
@@ -88,6 +90,7 @@ impl Planner {
             search_path,
             input,
             format,
+            open_reads: OpenReads::default(),
             system_source,
             system: OnceLock::new(),
             externals: HashMap::new(),
@@ -256,7 +259,9 @@ impl Planner {
             name: base.to_string(),
         };
         match find(&base)? {
-            Some(relation @ Relation::Table(table)) if table.is_hybrid() => {
+            Some(relation @ Relation::Table(table))
+                if table.is_hybrid() || part == Part::Snapshot =>
+            {
                 Ok(Some((relation, part)))
             }
             _ => Ok(None),
@@ -298,6 +303,7 @@ impl Planner {
                 self.view.clone(),
                 Arc::clone(table),
                 part,
+                self.open_reads,
             ))),
             Some((Relation::View(view), _)) => self.view_provider(view),
             Some((Relation::External(def), _)) => match self.externals.get(&def.oid) {

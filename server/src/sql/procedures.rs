@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use nyala_catalog::definitions::{Relation, arrow_schema};
+use nyala_catalog::definitions::{Relation, Table, arrow_schema};
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{Catalog, Part, housekeeping};
+use nyala_catalog::{Catalog, Part, housekeeping, offload};
 use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
 
 use crate::error::{PgError, Result, sqlstate};
@@ -15,17 +15,47 @@ use crate::pg_catalog::NYALA;
 use crate::sql::planner::Planner;
 use crate::sql::{ddl, names, parse};
 
-/// Result columns of `CALL nyala.housekeeping`.
-pub fn columns() -> SchemaRef {
-    let names = [
-        "rows_moved",
-        "rows_folded",
-        "files_written",
-        "closed_version",
-    ];
-    Arc::new(Schema::new(
-        names.map(|name| SqlType::Int8.field(name, false)).to_vec(),
-    ))
+/// The procedures and their result columns.
+const PROCEDURES: [(&str, &[&str]); 2] = [
+    (
+        "housekeeping",
+        &[
+            "rows_moved",
+            "rows_folded",
+            "files_written",
+            "closed_version",
+        ],
+    ),
+    (
+        "offload",
+        &[
+            "rows_written",
+            "rows_refreshed",
+            "files_written",
+            "files_replaced",
+            "snapshot_version",
+        ],
+    ),
+];
+
+/// Result columns of a procedure.
+pub fn columns(function: &Function, database: &str) -> Result<SchemaRef> {
+    let name = names::relation_name(&function.name, database)?;
+    let known = PROCEDURES
+        .iter()
+        .find(|(procedure, _)| name.schema.as_deref() == Some(NYALA) && name.name == *procedure);
+    let (_, columns) = known.ok_or_else(|| undefined(&name.to_string(), function))?;
+    let fields = columns.iter().map(|name| SqlType::Int8.field(name, false));
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+fn undefined(name: &str, function: &Function) -> PgError {
+    let count = text_arguments(function).map_or(0, |arguments| arguments.len());
+    PgError::new(
+        sqlstate::UNDEFINED_FUNCTION,
+        format!("procedure {name} with {count} arguments does not exist"),
+    )
+    .with_hint("There are nyala.housekeeping(table) and nyala.offload(table).")
 }
 
 /// Runs a procedure. It commits by itself, so it cannot stand in a transaction block.
@@ -41,16 +71,34 @@ pub async fn call(
         name.name.as_str(),
         arguments.as_slice(),
     ) {
-        (Some(NYALA), "housekeeping", [table]) => run_housekeeping(catalog, planner, table).await,
-        _ => Err(PgError::new(
-            sqlstate::UNDEFINED_FUNCTION,
-            format!(
-                "procedure {name} with {} arguments does not exist",
-                arguments.len()
-            ),
-        )
-        .with_hint("There is nyala.housekeeping(table).")),
+        (Some(NYALA), "housekeeping", [table]) => {
+            let numbers = run_housekeeping(catalog, planner, table).await?;
+            row(columns(function, &planner.database)?, &numbers)
+        }
+        (Some(NYALA), "offload", [table]) => {
+            let table = find_table(planner, table)?;
+            let database = &planner.view.definitions.database;
+            let report = offload::run(catalog, database, table.def.oid).await?;
+            let numbers = [
+                report.rows_written,
+                report.rows_refreshed,
+                report.files_written,
+                report.files_replaced,
+                report.snapshot_version,
+            ];
+            row(columns(function, &planner.database)?, &numbers)
+        }
+        _ => Err(undefined(&name.to_string(), function)),
     }
+}
+
+fn row(schema: SchemaRef, numbers: &[u64]) -> Result<RecordBatch> {
+    let arrays = numbers.iter().map(|number| -> ArrayRef {
+        Arc::new(Int64Array::from(vec![
+            i64::try_from(*number).unwrap_or(i64::MAX),
+        ]))
+    });
+    Ok(RecordBatch::try_new(schema, arrays.collect())?)
 }
 
 fn text_arguments(function: &Function) -> Result<Vec<String>> {
@@ -71,11 +119,8 @@ fn text_arguments(function: &Function) -> Result<Vec<String>> {
         .collect()
 }
 
-async fn run_housekeeping(
-    catalog: &Arc<Catalog>,
-    planner: &Planner,
-    table: &str,
-) -> Result<RecordBatch> {
+/// The table that a procedure's argument names.
+fn find_table(planner: &Planner, table: &str) -> Result<Arc<Table>> {
     let name = match parse::parse_expression(table)? {
         Expr::Identifier(ident) => vec![ident].into(),
         Expr::CompoundIdentifier(idents) => idents.into(),
@@ -86,16 +131,22 @@ async fn run_housekeeping(
         }
     };
     let name = names::relation_name(&name, &planner.database)?;
-    let table = match planner.find_relation(&name)? {
-        Some((Relation::Table(table), Part::All)) => Arc::clone(table),
-        Some(_) => {
-            return Err(PgError::new(
-                sqlstate::WRONG_OBJECT_TYPE,
-                format!("\"{name}\" is not a table"),
-            ));
-        }
-        None => return Err(names::undefined_relation(&name)),
-    };
+    match planner.find_relation(&name)? {
+        Some((Relation::Table(table), Part::All)) => Ok(Arc::clone(table)),
+        Some(_) => Err(PgError::new(
+            sqlstate::WRONG_OBJECT_TYPE,
+            format!("\"{name}\" is not a table"),
+        )),
+        None => Err(names::undefined_relation(&name)),
+    }
+}
+
+async fn run_housekeeping(
+    catalog: &Arc<Catalog>,
+    planner: &Planner,
+    table: &str,
+) -> Result<[u64; 4]> {
+    let table = find_table(planner, table)?;
     let Some(closing) = &table.def.closing else {
         return Err(PgError::new(
             sqlstate::WRONG_OBJECT_TYPE,
@@ -108,16 +159,10 @@ async fn run_housekeeping(
     let rule = planner.state.create_physical_expr(rule, &schema)?;
     let database = &planner.view.definitions.database;
     let report = housekeeping::run(catalog, database, table.def.oid, &rule).await?;
-    let numbers = [
+    Ok([
         report.rows_moved,
         report.rows_folded,
         report.files_written,
         report.closed_version,
-    ];
-    let arrays = numbers.map(|number| -> ArrayRef {
-        Arc::new(Int64Array::from(vec![
-            i64::try_from(number).unwrap_or(i64::MAX),
-        ]))
-    });
-    Ok(RecordBatch::try_new(self::columns(), arrays.to_vec())?)
+    ])
 }

@@ -269,7 +269,11 @@ pub fn keep_house(login: &Login, seed: u64, stop: &AtomicBool) -> Result<u64, St
             -from - 20,
             -from
         );
-        for sql in [close.as_str(), "CALL nyala.housekeeping('crash')"] {
+        for sql in [
+            close.as_str(),
+            "CALL nyala.housekeeping('crash')",
+            "CALL nyala.offload('crash')",
+        ] {
             match wire.simple(sql) {
                 Ok(_) => {}
                 Err(error) if error.code() == Some("40001") => {}

@@ -10,7 +10,7 @@ use super::check;
 use super::flat::Flat;
 use super::step::Dml;
 use crate::harness::server::{DATABASE, Server};
-use crate::harness::wire::{Wire, WireError};
+use crate::harness::wire::{Format, Reply, Wire, WireError};
 
 /// The table under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,7 @@ pub struct Done {
     commits: u64,
     rollbacks: u64,
     housekeeping: u64,
+    offloads: u64,
     restarts: u64,
     kills: u64,
     rows: usize,
@@ -50,12 +51,13 @@ impl fmt::Display for Done {
         write!(
             f,
             "{} statements ({} refused as they must), {} commits, {} rollbacks, \
-             {} housekeeping runs, {} restarts, {} kills, {} rows at the end",
+             {} housekeeping runs, {} offloads, {} restarts, {} kills, {} rows at the end",
             self.statements,
             self.refused,
             self.commits,
             self.rollbacks,
             self.housekeeping,
+            self.offloads,
             self.restarts,
             self.kills,
             self.rows
@@ -63,12 +65,18 @@ impl fmt::Display for Done {
     }
 }
 
+/// How a statement goes to the server.
+type Send = fn(&mut Wire, &str) -> Result<Reply, WireError>;
+
 /// Something that happens to the table.
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Statement,
+    /// A statement as drivers send it: parsed, bound, executed.
+    Prepared,
     Transaction,
     Housekeeping,
+    Offload,
     Truncate,
     Restart,
     Kill,
@@ -79,10 +87,12 @@ enum Event {
 impl Event {
     fn draw(random: &mut StdRng, kind: Kind) -> Self {
         match random.random_range(0..1000) {
-            0..=549 => Self::Statement,
+            0..=349 => Self::Statement,
+            350..=549 => Self::Prepared,
             550..=749 => Self::Transaction,
-            750..=929 if kind == Kind::Hybrid => Self::Housekeeping,
-            750..=929 => Self::Statement,
+            750..=829 => Self::Offload,
+            830..=929 if kind == Kind::Hybrid => Self::Housekeeping,
+            830..=929 => Self::Statement,
             930..=934 => Self::Truncate,
             935..=959 => Self::Restart,
             960..=984 => Self::Kill,
@@ -134,7 +144,15 @@ pub fn run(kind: Kind, seed: u64, steps: u64) -> Result<Done, Failed> {
 impl History<'_> {
     fn happen(&mut self, event: Event) -> Result<(), Failed> {
         match event {
-            Event::Statement => self.statement().map(|_| ()),
+            Event::Statement => self.statement(Wire::query).map(|_| ()),
+            Event::Prepared => self
+                .statement(|wire, sql| wire.extended(sql, &[], Format::Text))
+                .map(|_| ()),
+            Event::Offload => {
+                self.run("CALL nyala.offload('m')")?;
+                self.done.offloads += 1;
+                Ok(())
+            }
             Event::Transaction => self.transaction(),
             Event::Housekeeping => {
                 self.run("CALL nyala.housekeeping('m')")?;
@@ -156,7 +174,7 @@ impl History<'_> {
             Event::KillInTransaction => {
                 let before = self.flat.clone();
                 self.run("BEGIN")?;
-                self.statement()?;
+                self.statement(Wire::query)?;
                 self.flat = before;
                 self.kill()
             }
@@ -176,15 +194,19 @@ impl History<'_> {
     }
 
     fn run(&mut self, sql: &str) -> Result<u64, WireError> {
+        self.send(sql, Wire::query)
+    }
+
+    fn send(&mut self, sql: &str, send: Send) -> Result<u64, WireError> {
         self.log.push(format!("{sql};"));
-        Ok(self.wire.query(sql)?.count())
+        Ok(send(&mut self.wire, sql)?.count())
     }
 
     /// One random statement; whether it succeeded, as it or its refusal must.
-    fn statement(&mut self) -> Result<bool, Failed> {
+    fn statement(&mut self, send: Send) -> Result<bool, Failed> {
         let dml = Dml::draw(&mut self.random, &self.flat);
         let expected = dml.apply(&mut self.flat);
-        let got = self.run(&dml.sql());
+        let got = self.send(&dml.sql(), send);
         self.done.statements += 1;
         match (expected, got) {
             (Ok(expected), Ok(got)) if expected == got => Ok(true),
@@ -205,7 +227,7 @@ impl History<'_> {
                 self.run("SAVEPOINT s")?;
                 savepoint = Some(self.flat.clone());
             }
-            if !self.statement()? {
+            if !self.statement(Wire::query)? {
                 let Some(state) = savepoint.clone() else {
                     self.run("ROLLBACK")?;
                     self.done.rollbacks += 1;

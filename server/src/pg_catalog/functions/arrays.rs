@@ -13,8 +13,9 @@ use arrow::compute::kernels::zip::zip;
 use arrow::compute::{cast, concat, is_null};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
 use nyala_catalog::types::SqlType;
@@ -188,6 +189,16 @@ impl ScalarUDFImpl for ArrayFunction {
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> DfResult<FieldRef> {
         Ok(self.result(arguments.arg_fields)?)
+    }
+
+    /// A constant array is itself, so that `= ANY` of it is planned as IN.
+    fn simplify(&self, args: Vec<Expr>, _: &SimplifyContext) -> DfResult<ExprSimplifyResult> {
+        match args.first() {
+            Some(array @ Expr::Literal(ScalarValue::List(_), _)) if self.kind == Kind::Array => {
+                Ok(ExprSimplifyResult::Simplified(array.clone()))
+            }
+            _ => Ok(ExprSimplifyResult::Original(args)),
+        }
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
