@@ -29,7 +29,10 @@ use crate::definitions::{
     PUBLIC_SCHEMA_OID, Relation, RelationDef, RoleDef, SchemaDef, StorageId, Table,
 };
 use crate::error::{CatalogError, ErrorKind, Result};
+use crate::fresh_log::FreshLogs;
+use crate::manifest::SnapshotManifest;
 use crate::row_cache::RowCache;
+use crate::row_codec::Bytes;
 use crate::row_store::{RowStore, Space, StoreSnapshot, meta_key};
 use crate::transaction::{Retired, Transaction};
 
@@ -89,6 +92,7 @@ pub struct Catalog {
     pub(crate) counters: Arc<Counters>,
     active: Arc<ActiveTransactions>,
     row_cache: Arc<RowCache>,
+    pub(crate) fresh_logs: Arc<FreshLogs>,
     globals: Mutex<Cached<Globals>>,
     definitions: Mutex<HashMap<Oid, Cached<Definitions>>>,
     closed_tables: Mutex<HashMap<StorageId, ClosedTable>>,
@@ -136,21 +140,31 @@ impl Catalog {
         let active = Arc::new(ActiveTransactions::default());
         let row_cache = Arc::new(RowCache::new());
         let mut fresh = HashSet::new();
-        for entry in store.snapshot().prefix(Space::Meta, meta_key::SNAPSHOTS)? {
-            let key = entry.key()?;
+        let fresh_logs = Arc::new(FreshLogs::default());
+        let rows = store.snapshot();
+        for entry in rows.prefix(Space::Meta, meta_key::SNAPSHOTS)? {
+            let (key, manifest) = entry.into_inner()?;
             let storage = std::str::from_utf8(&key)
                 .ok()
                 .and_then(|key| key.strip_prefix(meta_key::SNAPSHOTS))
                 .and_then(|hex| StorageId::from_str_radix(hex, 16).ok())
                 .ok_or_else(|| CatalogError::corrupted("snapshot without a storage"))?;
             fresh.insert(storage);
+            let mut keys = Vec::new();
+            for entry in rows.range(Space::Fresh(storage), ..)? {
+                keys.push(Bytes::from(&*entry.key()?));
+            }
+            let manifest: SnapshotManifest = serde_json::from_slice(&manifest)?;
+            fresh_logs.start(storage, manifest.version, keys);
         }
+        drop(rows);
         let committer = Committer::start(
             Arc::clone(&store),
             Arc::clone(&counters),
             Arc::clone(&active),
             Arc::clone(&row_cache),
             fresh,
+            Arc::clone(&fresh_logs),
             csn,
         )?;
         let catalog = Arc::new(Self {
@@ -160,6 +174,7 @@ impl Catalog {
             counters,
             active,
             row_cache,
+            fresh_logs,
             globals: Mutex::new(Cached {
                 version: 0,
                 value: Arc::default(),
@@ -454,6 +469,7 @@ impl Catalog {
     fn drop_storage(&self, gone: &Retired) -> Result<()> {
         self.closed_tables.lock().remove(&gone.storage);
         self.snapshots.lock().remove(&gone.storage);
+        self.fresh_logs.forget(gone.storage);
         self.row_numbers.lock().remove(&gone.storage);
         self.rewriters.lock().remove(&gone.storage);
         self.store.drop_storage(gone.storage)?;

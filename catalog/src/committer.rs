@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::definitions::{Oid, StorageId};
 use crate::error::{CatalogError, Result};
+use crate::fresh_log::FreshLogs;
 use crate::row_cache::RowCache;
 use crate::row_codec::Bytes;
 use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, meta_key};
@@ -143,6 +144,10 @@ pub(crate) enum Move {
     /// The snapshot is written: make that visible.
     FinishOffload {
         storage: StorageId,
+        /// Delta version of the new snapshot.
+        version: u64,
+        /// Whether the table had no snapshot before.
+        first: bool,
         /// Keys that were fresh at the offload's snapshot and are in the new files.
         cleared: Vec<Bytes>,
     },
@@ -186,6 +191,7 @@ impl Committer {
         active: Arc<ActiveTransactions>,
         cache: Arc<RowCache>,
         fresh: HashSet<StorageId>,
+        fresh_logs: Arc<FreshLogs>,
         last_csn: u64,
     ) -> Result<Self> {
         let (sender, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
@@ -201,6 +207,7 @@ impl Committer {
             moving: HashMap::new(),
             last_move: HashMap::new(),
             fresh,
+            fresh_logs,
             offloading: HashMap::new(),
         };
         let thread = std::thread::Builder::new()
@@ -263,6 +270,7 @@ struct CommitLog {
     last_move: HashMap<StorageId, u64>,
     /// Storages whose fresh rows are kept: those that have a snapshot or are about to get one.
     fresh: HashSet<StorageId>,
+    fresh_logs: Arc<FreshLogs>,
     /// Keys written since the intent, of each storage that is being offloaded.
     offloading: HashMap<StorageId, HashSet<Bytes>>,
 }
@@ -302,6 +310,12 @@ impl CommitLog {
             batch.insert(&meta, meta_key::CSN, self.last_csn.to_be_bytes());
             RowStore::write(batch)
         });
+        if written.is_err() {
+            // They name keys of commits that nobody will see.
+            for storage in &self.fresh {
+                self.fresh_logs.forget(*storage);
+            }
+        }
         crate::crash_point!("commit::after_batch");
         if defines {
             // Visible and not acknowledged: whoever sees the new epoch sees the new definitions, and whoever was
@@ -361,6 +375,7 @@ impl CommitLog {
                 self.cache.written(storage, key, csn);
                 if let Some(fresh) = &fresh {
                     batch.insert(fresh, &**key, fresh_value(value.as_deref()));
+                    self.fresh_logs.written(storage, key, csn);
                 }
                 if let Some(touched) = self.offloading.get_mut(&storage) {
                     touched.insert(key.clone());
@@ -408,12 +423,32 @@ impl CommitLog {
                     self.fresh.remove(&storage);
                 }
             }
-            Some(Move::FinishOffload { storage, cleared }) => {
+            Some(Move::FinishOffload {
+                storage,
+                version,
+                first,
+                cleared,
+            }) => {
                 let touched = self.offloading.remove(&storage).unwrap_or_default();
+                let known = match first {
+                    true => Some(HashSet::new()),
+                    false => self.fresh_logs.keys(storage),
+                };
                 if let Some(fresh) = cleared_space {
                     for key in cleared.iter().filter(|key| !touched.contains(*key)) {
                         batch.remove(&fresh, &**key);
                     }
+                }
+                match known {
+                    Some(mut left) => {
+                        for key in &cleared {
+                            left.remove(key);
+                        }
+                        left.extend(touched);
+                        let left = left.into_iter().collect();
+                        self.fresh_logs.start(storage, version, left);
+                    }
+                    None => self.fresh_logs.forget(storage),
                 }
             }
             other => self.row_move(other, csn, move_spaces, batch),
@@ -453,6 +488,7 @@ impl CommitLog {
                         batch.remove(&rows, &**key);
                         if let Some(fresh) = &fresh {
                             batch.insert(fresh, &**key, fresh_value(None));
+                            self.fresh_logs.written(storage, key, csn);
                         }
                     }
                     for key in unshadowed.iter().filter(|key| !touched.contains(*key)) {

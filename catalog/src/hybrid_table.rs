@@ -201,6 +201,38 @@ impl TableScan {
         }
     }
 
+    /// The rows of the snapshot that are not fresh; returns whether any are.
+    async fn scan_snapshot(
+        &self,
+        session: &dyn Session,
+        version: &Arc<ClosedVersion>,
+        projection: &[usize],
+        filters: &[Expr],
+        limit: Option<usize>,
+        sides: &mut Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<bool> {
+        let storage = self.table.def.storage;
+        let logs = &self.view.catalog.fresh_logs;
+        let Some(log) = logs.find(storage, version.version()) else {
+            // Without a log keys are compared.
+            let fresh = self.view.fresh_keys(&self.table)?;
+            let any = !fresh.is_empty();
+            sides.extend(self.scan_files(session, version, fresh, projection, filters, limit)?);
+            return Ok(any);
+        };
+        let own = self.view.own_keys(&self.table);
+        let snapshot = self.view.catalog.snapshot_table(&self.table).await?;
+        let left_out = log
+            .left_out(&self.table, &snapshot, version, self.view.csn, &own)
+            .await?;
+        if version.file_count() > 0 {
+            let (columns, rows) = (projection.to_vec(), &left_out.rows);
+            let plan = version.scan_without(session, Some(&columns), filters, limit, rows)?;
+            sides.push(plan);
+        }
+        Ok(left_out.any)
+    }
+
     /// The open rows.
     async fn scan_open(
         &self,
@@ -221,23 +253,27 @@ impl TableScan {
             || (self.open_reads == OpenReads::Snapshot && !self.table.is_hybrid());
         let (source, limit) = match snapshot {
             Some(version) => {
-                let fresh = match as_of_offload {
-                    true => Vec::new(),
-                    false => self.view.fresh_keys(&self.table)?,
+                let any_fresh = match as_of_offload {
+                    true => {
+                        let all = Vec::new();
+                        let (columns, files) = (&projection, &version);
+                        sides
+                            .extend(self.scan_files(session, files, all, columns, filters, limit)?);
+                        false
+                    }
+                    false => {
+                        self.scan_snapshot(
+                            session,
+                            &version,
+                            &projection,
+                            filters,
+                            limit,
+                            &mut sides,
+                        )
+                        .await?
+                    }
                 };
-                let rest = match fresh.is_empty() {
-                    true => Some(0),
-                    false => limit,
-                };
-                sides.extend(self.scan_files(
-                    session,
-                    &version,
-                    fresh,
-                    &projection,
-                    filters,
-                    limit,
-                )?);
-                (RowSource::Fresh, rest)
+                (RowSource::Fresh, if any_fresh { limit } else { Some(0) })
             }
             // A snapshot that was never made is empty.
             None if self.part == Part::Snapshot => (RowSource::Fresh, Some(0)),

@@ -15,6 +15,7 @@ pub mod types;
 
 mod catalog;
 mod committer;
+mod fresh_log;
 mod hybrid_table;
 mod key_range;
 mod manifest;

@@ -162,7 +162,12 @@ async fn refresh(
             ),
             (meta_key::offload_intent(storage), None),
         ],
-        row_move: Some(Move::FinishOffload { storage, cleared }),
+        row_move: Some(Move::FinishOffload {
+            storage,
+            version,
+            first: shown.is_none(),
+            cleared,
+        }),
         unchanged: vec![meta_key::relation(database.oid, oid)],
         ..CommitRequest::default()
     };

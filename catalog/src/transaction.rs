@@ -13,6 +13,7 @@ use crate::committer::{ActiveGuard, CommitRequest};
 use crate::definitions::{Definitions, StorageId, Table};
 use crate::error::Result;
 use crate::manifest::{Manifest, SnapshotManifest};
+use crate::row_codec::Bytes;
 use crate::row_store::{Space, StoreSnapshot, meta_key};
 use crate::write_buffer::WriteBuffer;
 
@@ -86,6 +87,14 @@ impl ReadView {
             keys.extend(writes.rows.keys().map(|key| key.to_vec()));
         }
         Ok(keys)
+    }
+
+    /// Keys that the transaction itself has written.
+    pub(crate) fn own_keys(&self, table: &Table) -> Vec<Bytes> {
+        match self.writes.table(table.def.storage) {
+            Some(writes) => writes.rows.keys().cloned().collect(),
+            None => Vec::new(),
+        }
     }
 
     /// Rows of the table, as an estimate from both parts.

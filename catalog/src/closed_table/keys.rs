@@ -56,6 +56,36 @@ impl ClosedTable {
     }
 }
 
+impl ClosedTable {
+    /// Where each of `keys` (the key columns, in key order) is in version `at`: the index of the file and the row in it.
+    pub(crate) async fn positions(
+        &self,
+        at: &ClosedVersion,
+        keys: &RecordBatch,
+    ) -> Result<Vec<Option<(usize, u32)>>> {
+        let keys = Arc::new(KeySet::new(&self.layout, keys)?);
+        let index: HashMap<&str, usize> = at
+            .files()
+            .iter()
+            .enumerate()
+            .map(|(index, file)| (file.path(), index))
+            .collect();
+        let mut found = vec![None; keys.len()];
+        for (file, candidates) in keys.files(at)? {
+            let position = index.get(file.path()).copied();
+            let probe = locate_in_file(self.layout.clone(), file, Arc::clone(&keys), candidates);
+            let located = SpawnedTask::spawn(probe).join().await.map_err(stopped)??;
+            for (id, row) in located {
+                if let (Some(slot), Some(file)) = (found.get_mut(id as usize), position) {
+                    *slot = Some((file, row));
+                }
+            }
+        }
+        let of_row = |id: &u32| found.get(*id as usize).copied().flatten();
+        Ok(keys.id_of_row.iter().map(of_row).collect())
+    }
+}
+
 fn stopped(error: impl std::fmt::Display) -> ClosedTableError {
     ClosedTableError::Invalid {
         message: format!("key probe stopped: {error}"),
@@ -291,6 +321,55 @@ pub(super) async fn probe_file(
         found.extend(keys.lookup(&batch)?.into_iter().flatten());
     }
     Ok(found)
+}
+
+/// The ids among `candidates` that the file holds, each with its row.
+async fn locate_in_file(
+    layout: Arc<Layout>,
+    file: Arc<LiveFile>,
+    keys: Arc<KeySet>,
+    candidates: Vec<u32>,
+) -> Result<Vec<(u32, u32)>> {
+    let reader = FileReader::open(layout, file).await?;
+    let rows = rows_to_read(&reader, &keys, &candidates).await?;
+    let mut found = Vec::new();
+    if rows.row_groups.is_empty() {
+        return Ok(found);
+    }
+    let mut numbers = row_numbers(&reader, &rows);
+    let mut batches = reader.read(&keys.indexes, Some(rows))?;
+    while let Some(batch) = batches.try_next().await? {
+        for id in keys.lookup(&batch)? {
+            let row = numbers.next();
+            if let (Some(id), Some(row)) = (id, row) {
+                found.push((id, row));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The number in the file of each row that is read, in the order of reading.
+fn row_numbers(reader: &FileReader, rows: &RowsToRead) -> impl Iterator<Item = u32> + use<> {
+    // Where each row group that is read begins, and how long it is.
+    let mut groups = Vec::with_capacity(rows.row_groups.len());
+    let mut start = 0_u32;
+    for (position, group) in reader.footer().metadata().row_groups().iter().enumerate() {
+        let count = u32::try_from(group.num_rows()).unwrap_or_default();
+        if rows.row_groups.contains(&position) {
+            groups.push(start..start + count);
+        }
+        start += count;
+    }
+    let selectors: Vec<RowSelector> = rows.selection.iter().copied().collect();
+    let selected = selectors
+        .into_iter()
+        .flat_map(|selector| std::iter::repeat_n(!selector.skip, selector.row_count));
+    groups
+        .into_iter()
+        .flatten()
+        .zip(selected)
+        .filter_map(|(row, selected)| selected.then_some(row))
 }
 
 /// The pages of a file that may hold one of the candidates.

@@ -8,7 +8,7 @@
 //! every file is known to be sorted by the key, and the files of a group do not overlap in the
 //! first key column.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
@@ -18,13 +18,15 @@ use datafusion::common::config::TableParquetOptions;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetRowSelection,
+};
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
@@ -32,6 +34,8 @@ use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use roaring::RoaringBitmap;
 
 use super::stats;
 use super::version::{ClosedVersion, ColumnArrays, LiveFile};
@@ -49,6 +53,19 @@ impl ClosedVersion {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.scan_without(state, projection, filters, limit, &[])
+    }
+
+    /// As [`ClosedVersion::scan`], without some rows: `left_out` has a set of row numbers for each file, in the order of
+    /// [`ClosedVersion::files`]; none for all files if it is empty.
+    pub(crate) fn scan_without(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+        left_out: &[RoaringBitmap],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let layout = self.layout();
         let schema = &layout.spec.schema;
         let options = &state.config_options().execution;
@@ -61,7 +78,14 @@ impl ClosedVersion {
 
         let max_in_list_size = options.parquet.max_in_list_size;
         let mut files = self.matching_files(predicate.as_ref(), max_in_list_size)?;
-        if let (Some(limit), None) = (limit, &predicate) {
+        let skipped: HashMap<&str, &RoaringBitmap> = self
+            .files()
+            .iter()
+            .zip(left_out)
+            .filter(|(_, rows)| !rows.is_empty())
+            .map(|(file, rows)| (file.path(), rows))
+            .collect();
+        if let (Some(limit), None, true) = (limit, &predicate, skipped.is_empty()) {
             files = enough_for(files, limit);
         }
         if files.is_empty() {
@@ -75,6 +99,10 @@ impl ClosedVersion {
             self.statistics()
         } else {
             stats::total(schema, files.iter().map(|file| file.statistics().as_ref()))
+        };
+        let statistics = match skipped.is_empty() {
+            true => statistics,
+            false => statistics.to_inexact(),
         };
 
         let runtime = state.runtime_env();
@@ -115,8 +143,13 @@ impl ClosedVersion {
         let file_groups = groups
             .files
             .into_iter()
-            .map(|files| FileGroup::new(files.iter().map(|file| partitioned(file)).collect()))
-            .collect();
+            .map(|files| {
+                let files = files
+                    .iter()
+                    .map(|file| partitioned(file, skipped.get(file.path()).copied()));
+                Ok(FileGroup::new(files.collect::<Result<_>>()?))
+            })
+            .collect::<Result<Vec<_>>>()?;
         let scan = FileScanConfigBuilder::new(layout.root_url.clone(), source)
             .with_file_groups(file_groups)
             .with_statistics(statistics)
@@ -208,9 +241,40 @@ fn enough_for(files: Vec<&Arc<LiveFile>>, limit: usize) -> Vec<&Arc<LiveFile>> {
         .collect()
 }
 
-fn partitioned(file: &LiveFile) -> PartitionedFile {
-    PartitionedFile::new_from_meta(file.meta().clone())
-        .with_statistics(Arc::clone(file.statistics()))
+fn partitioned(file: &LiveFile, left_out: Option<&RoaringBitmap>) -> Result<PartitionedFile> {
+    let partitioned = PartitionedFile::new_from_meta(file.meta().clone());
+    let Some(left_out) = left_out else {
+        return Ok(partitioned.with_statistics(Arc::clone(file.statistics())));
+    };
+    let rows = file.rows().and_then(|rows| usize::try_from(rows).ok());
+    let rows = rows.ok_or_else(|| {
+        DataFusionError::Internal(format!("file {} does not tell its rows", file.path()))
+    })?;
+    let statistics = file.statistics().as_ref().clone().to_inexact();
+    Ok(partitioned
+        .with_statistics(Arc::new(statistics))
+        .with_extension(ParquetRowSelection::new(all_but(left_out, rows))))
+}
+
+/// All of `rows` rows but those left out.
+fn all_but(left_out: &RoaringBitmap, rows: usize) -> RowSelection {
+    let mut selectors = Vec::with_capacity(2 * usize::try_from(left_out.len()).unwrap_or_default());
+    let mut next = 0;
+    for row in left_out {
+        let row = row as usize;
+        if row >= rows {
+            break;
+        }
+        if row > next {
+            selectors.push(RowSelector::select(row - next));
+        }
+        selectors.push(RowSelector::skip(1));
+        next = row + 1;
+    }
+    if next < rows {
+        selectors.push(RowSelector::select(rows - next));
+    }
+    RowSelection::from(selectors)
 }
 
 /// Files that are read one after the other, for each partition of a plan.
