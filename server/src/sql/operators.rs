@@ -285,7 +285,7 @@ fn round_floats(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
 }
 
 fn multiply_interval(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
-    scaled(arguments, |interval, factor| scale(interval, factor))
+    scaled(arguments, scale)
 }
 
 fn divide_interval(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
