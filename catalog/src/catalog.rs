@@ -14,7 +14,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::execution::SessionState;
@@ -93,6 +93,7 @@ pub struct Catalog {
     active: Arc<ActiveTransactions>,
     row_cache: Arc<RowCache>,
     pub(crate) fresh_logs: Arc<FreshLogs>,
+    pub(crate) next_job: AtomicU64,
     globals: Mutex<Cached<Globals>>,
     definitions: Mutex<HashMap<Oid, Cached<Definitions>>>,
     closed_tables: Mutex<HashMap<StorageId, ClosedTable>>,
@@ -157,6 +158,7 @@ impl Catalog {
             let manifest: SnapshotManifest = serde_json::from_slice(&manifest)?;
             fresh_logs.start(storage, manifest.version, keys);
         }
+        let next_job = crate::job_log::next_job(&rows)?;
         drop(rows);
         let committer = Committer::start(
             Arc::clone(&store),
@@ -175,6 +177,7 @@ impl Catalog {
             active,
             row_cache,
             fresh_logs,
+            next_job: AtomicU64::new(next_job),
             globals: Mutex::new(Cached {
                 version: 0,
                 value: Arc::default(),
@@ -189,6 +192,7 @@ impl Catalog {
         });
         crate::housekeeping::recover(&catalog).await?;
         crate::offload::recover(&catalog).await?;
+        crate::job_log::recover(&catalog).await?;
         catalog.sweep_storages()?;
         Ok(catalog)
     }

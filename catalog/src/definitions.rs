@@ -119,6 +119,15 @@ pub struct ClosingRule {
     pub folder: String,
 }
 
+/// When a table's jobs run by themselves, as cron patterns of five fields, in UTC.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedules {
+    /// Offload.
+    pub offload: Option<String>,
+    /// Housekeeping.
+    pub housekeeping: Option<String>,
+}
+
 /// A table with rows of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableDef {
@@ -138,6 +147,9 @@ pub struct TableDef {
     pub primary_key: Option<PrimaryKeyDef>,
     /// Present on hybrid tables.
     pub closing: Option<ClosingRule>,
+    /// When the table's jobs run by themselves.
+    #[serde(default)]
+    pub schedules: Schedules,
 }
 
 /// A view.

@@ -285,7 +285,7 @@ mod tests {
     use datafusion::prelude::{col, lit};
 
     use super::*;
-    use crate::definitions::{ColumnDef, PrimaryKeyDef, TableDef};
+    use crate::definitions::{ColumnDef, PrimaryKeyDef, Schedules, TableDef};
     use crate::types::SqlType;
 
     fn table() -> Table {
@@ -313,6 +313,7 @@ mod tests {
                 columns: vec![0, 1],
             }),
             closing: None,
+            schedules: Schedules::default(),
         })
         .unwrap()
     }

@@ -27,6 +27,7 @@ mod config;
 mod demo;
 mod entropy;
 mod error;
+mod jobs;
 mod pg_catalog;
 mod pgwire;
 mod server;
@@ -182,7 +183,17 @@ async fn serve(settings: Settings, demo: Option<demo::DemoOptions>) -> Result<()
         tls,
         connections_max: settings.max_connections,
     };
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    let schedules = jobs::run_schedules(Arc::clone(&server), async {
+        // The sender is dropped, not used.
+        end.await.ok();
+    });
+    let schedules = tokio::spawn(schedules);
     listener::serve(listener, server, options, stop).await;
+    drop(ended);
+    if schedules.await.is_err() {
+        tracing::error!("the schedules ended with a panic");
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -20,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use nyala_catalog::JobRecord;
 use nyala_catalog::definitions::{DatabaseDef, Definitions, Oid, RoleDef};
 
 use crate::error::Result;
@@ -134,6 +135,28 @@ pub struct SizeEstimate {
     pub bytes: u64,
 }
 
+/// Reads the history of jobs, for the one relation that shows it.
+pub struct JobSource(Box<dyn Fn() -> Result<Vec<JobRecord>> + Send + Sync>);
+
+impl JobSource {
+    /// A source that is asked when the relation is.
+    pub fn new(read: impl Fn() -> Result<Vec<JobRecord>> + Send + Sync + 'static) -> Self {
+        Self(Box::new(read))
+    }
+}
+
+impl Default for JobSource {
+    fn default() -> Self {
+        Self::new(|| Ok(Vec::new()))
+    }
+}
+
+impl std::fmt::Debug for JobSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JobSource")
+    }
+}
+
 /// Everything the system relations and functions of one statement know.
 #[derive(Debug)]
 pub struct SystemView {
@@ -151,6 +174,8 @@ pub struct SystemView {
     pub activity: Vec<ActivityRow>,
     /// Sizes of tables by OID.
     pub estimates: HashMap<Oid, SizeEstimate>,
+    /// The history of jobs.
+    pub jobs: JobSource,
     entries: OnceLock<entries::Entries>,
 }
 
@@ -170,6 +195,7 @@ impl SystemView {
             settings: Vec::new(),
             activity: Vec::new(),
             estimates: HashMap::new(),
+            jobs: JobSource::default(),
             entries: OnceLock::new(),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionState;
@@ -25,6 +26,7 @@ pub struct Server {
     pub started_us: i64,
     state: SessionState,
     activity: Mutex<BTreeMap<i32, ActivityRow>>,
+    background: AtomicI32,
 }
 
 impl Server {
@@ -65,6 +67,7 @@ impl Server {
             started_us: clock::now_us(),
             state,
             activity: Mutex::default(),
+            background: AtomicI32::new(-1),
         })
     }
 
@@ -96,6 +99,11 @@ impl Server {
     /// All connections.
     pub fn activity(&self) -> Vec<ActivityRow> {
         self.activity.lock().values().cloned().collect()
+    }
+
+    /// The process id of a session that no client has: negative, and no other's.
+    pub fn background_process_id(&self) -> i32 {
+        self.background.fetch_sub(1, Ordering::Relaxed)
     }
 
     /// Connections to a database.

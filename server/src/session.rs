@@ -22,7 +22,7 @@ use sqlparser::ast::Statement;
 
 use crate::clock;
 use crate::error::{PgError, Result, sqlstate};
-use crate::pg_catalog::{ActivityRow, SessionFacts, SystemView};
+use crate::pg_catalog::{ActivityRow, JobSource, SessionFacts, SystemView};
 use crate::pgwire::copy_format::CopyOptions;
 use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
@@ -148,6 +148,8 @@ pub struct Session {
     notices: Vec<PgError>,
     /// Statements prepared by Parse messages and by PREPARE.
     pub statements: Statements,
+    /// For whom jobs are recorded.
+    pub started_by: String,
 }
 
 impl Drop for Session {
@@ -224,6 +226,7 @@ impl Session {
             state: State::Idle,
             notices: Vec::new(),
             statements: Statements::default(),
+            started_by: role.name.clone(),
         })
     }
 
@@ -624,6 +627,12 @@ impl Session {
             );
             system.settings = settings.rows();
             system.activity = server.activity();
+            let (catalog, database) = (Arc::clone(&server.catalog), seen.definitions.database.oid);
+            system.jobs = JobSource::new(move || {
+                let mut jobs = catalog.jobs()?;
+                jobs.retain(|job| job.database == database);
+                Ok(jobs)
+            });
             for relation in seen.definitions.relations() {
                 if let Relation::Table(table) = relation {
                     let rows = seen.approximate_rows(table)?;

@@ -3,6 +3,7 @@
 
 mod external;
 mod moving;
+mod schedules;
 mod uniqueness;
 
 use libtest_mimic::Trial;
@@ -12,6 +13,7 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     trials.extend(external::trials());
     trials.extend(moving::trials());
+    trials.extend(schedules::trials());
     trials.extend(uniqueness::trials());
     trials
 }

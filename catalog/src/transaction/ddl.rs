@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Retired, Transaction};
 use crate::definitions::{
     COLUMNS_MAX, ClosingRule, ColumnDef, Definitions, ExternalFormat, ExternalTableDef, Oid,
-    PrimaryKeyDef, Relation, SchemaDef, Table, TableDef, ViewDef,
+    PrimaryKeyDef, Relation, Schedules, SchemaDef, Table, TableDef, ViewDef,
 };
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -26,6 +26,8 @@ pub struct NewTable {
     pub primary_key: Option<(String, Vec<usize>)>,
     /// SQL text of the closing rule.
     pub closed_when: Option<String>,
+    /// When its jobs run.
+    pub schedules: Schedules,
 }
 
 /// What CREATE VIEW asks for.
@@ -147,6 +149,7 @@ impl Transaction {
             columns,
             primary_key,
             closing,
+            schedules: new.schedules,
         })?);
         // The name is checked before anything is made on disk.
         self.put_relation(Relation::Table(Arc::clone(&table)), true)?;

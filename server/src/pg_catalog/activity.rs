@@ -1,4 +1,4 @@
-//! What goes on: `pg_stat_activity` and the statistics of tables and databases.
+//! What goes on: `pg_stat_activity`, `nyala.jobs`, and the statistics of tables and databases.
 
 use std::net::SocketAddr;
 
@@ -17,6 +17,7 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
         "pg_stat_activity" => pg_stat_activity(view, shape),
         "pg_stat_database" => pg_stat_database(view, shape),
         "pg_stat_all_tables" | "pg_stat_user_tables" => pg_stat_tables(view, shape),
+        "jobs" => jobs(view, shape),
         "pg_stat_all_indexes" | "pg_stat_user_indexes" => pg_stat_indexes(view, shape),
         _ => return None,
     })
@@ -51,6 +52,27 @@ fn pg_stat_activity(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("state", backend.state.into()),
             ("query", Cell::from(&backend.query.to_string())),
             ("backend_type", "client backend".into()),
+        ])?;
+    }
+    rows.finish()
+}
+
+fn jobs(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
+    let mut rows = Rows::new(shape);
+    for job in (view.jobs.0)()? {
+        rows.push([
+            (
+                "job_id",
+                Cell::Int(i64::try_from(job.id).unwrap_or(i64::MAX)),
+            ),
+            ("table_schema", job.schema.into()),
+            ("table_name", job.table.into()),
+            ("kind", job.kind.into()),
+            ("started_by", job.started_by.into()),
+            ("started", job.started_us.into()),
+            ("finished", job.finished_us.into()),
+            ("status", job.status.name().into()),
+            ("result", job.result.into()),
         ])?;
     }
     rows.finish()

@@ -114,6 +114,7 @@ impl Entries {
         for shape in shape::all() {
             let schema = match shape.schema {
                 INFORMATION_SCHEMA => INFORMATION_SCHEMA_OID,
+                NYALA => NYALA_SCHEMA_OID,
                 _ => PG_CATALOG_OID,
             };
             list.push(Entry {

@@ -142,9 +142,9 @@ impl Session {
                 self.refuse_in_block("CALL")?;
                 self.refuse_read_only("CALL")?;
                 let planner = self.planner()?;
-                let catalog = std::sync::Arc::clone(&self.server.catalog);
                 // Not cancelled half way: a run is a protocol of several durable steps.
-                let row = procedures::call(&catalog, &planner, function).await?;
+                let (server, caller) = (&self.server, &self.started_by);
+                let row = procedures::call(server, &planner, function, caller).await?;
                 let tag = RowsTag::Fixed("CALL".to_string());
                 Ok(Outcome::Rows {
                     stream: query::stream_of(row),

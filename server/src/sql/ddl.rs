@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Expr as PlanExpr;
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{
-    BOOTSTRAP_ROLE_OID, ColumnDef, Oid, PUBLIC_SCHEMA_OID, Relation, arrow_schema,
+    BOOTSTRAP_ROLE_OID, ColumnDef, Oid, PUBLIC_SCHEMA_OID, Relation, Schedules, arrow_schema,
 };
 use nyala_catalog::external_table::open_external;
 use nyala_catalog::types::SqlType;
@@ -19,6 +19,7 @@ use sqlparser::ast::{
 };
 
 use crate::error::{PgError, Result, sqlstate};
+use crate::jobs;
 use crate::sql::names::{self, RelationName};
 use crate::sql::parse::CreateExternalTable;
 use crate::sql::planner::Planner;
@@ -241,7 +242,7 @@ async fn create_table(
             key_positions(&columns, &names)?,
         )),
     };
-    let closed_when = table_options(planner, &create.table_options, &columns)?;
+    let (closed_when, schedules) = table_options(planner, &create.table_options, &columns)?;
     let new = NewTable {
         schema,
         name,
@@ -249,6 +250,7 @@ async fn create_table(
         columns,
         primary_key,
         closed_when,
+        schedules,
     };
     let table = transaction.create_table(new).await?;
     let Some(plan) = source else {
@@ -429,14 +431,14 @@ fn key_positions(columns: &[ColumnDef], names: &[String]) -> Result<Vec<usize>> 
     Ok(positions)
 }
 
-/// The options in WITH: the closing rule, if any.
+/// The options in WITH: the closing rule, if any, and when jobs run.
 fn table_options(
     planner: &Planner,
     options: &CreateTableOptions,
     columns: &[ColumnDef],
-) -> Result<Option<String>> {
+) -> Result<(Option<String>, Schedules)> {
     let options = match options {
-        CreateTableOptions::None => return Ok(None),
+        CreateTableOptions::None => return Ok((None, Schedules::default())),
         CreateTableOptions::With(options) => options,
         other => {
             return Err(PgError::syntax(format!(
@@ -445,6 +447,7 @@ fn table_options(
         }
     };
     let mut closed_when = None;
+    let mut schedules = Schedules::default();
     for option in options {
         let SqlOption::KeyValue { key, value } = option else {
             return Err(PgError::syntax(format!(
@@ -463,13 +466,21 @@ fn table_options(
             ("closed_when", _) => {
                 return Err(invalid_option("closed_when", "a string with a condition"));
             }
-            (
-                "closed_partition_by"
-                | "closed_location"
-                | "offload_schedule"
-                | "housekeeping_schedule",
-                _,
-            ) => {
+            ("offload_schedule" | "housekeeping_schedule", Expr::Value(value)) => {
+                let Value::SingleQuotedString(pattern) = &value.value else {
+                    return Err(invalid_option(&name, "a string with a cron pattern"));
+                };
+                jobs::parse_schedule(&name, pattern)?;
+                let pattern = Some(pattern.clone());
+                match name.as_str() {
+                    "offload_schedule" => schedules.offload = pattern,
+                    _ => schedules.housekeeping = pattern,
+                }
+            }
+            ("offload_schedule" | "housekeeping_schedule", _) => {
+                return Err(invalid_option(&name, "a string with a cron pattern"));
+            }
+            ("closed_partition_by" | "closed_location", _) => {
                 return Err(PgError::unsupported(format!(
                     "table option \"{name}\" is not supported"
                 )));
@@ -482,7 +493,13 @@ fn table_options(
             }
         }
     }
-    Ok(closed_when)
+    if schedules.housekeeping.is_some() && closed_when.is_none() {
+        return Err(PgError::new(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            "parameter \"housekeeping_schedule\" requires closed_when",
+        ));
+    }
+    Ok((closed_when, schedules))
 }
 
 fn invalid_option(name: &str, wanted: &str) -> PgError {

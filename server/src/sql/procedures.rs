@@ -1,5 +1,6 @@
 //! CALL: the procedures of schema `nyala`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
@@ -7,11 +8,13 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use nyala_catalog::definitions::{Relation, Table, arrow_schema};
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{Catalog, Part, housekeeping, offload};
+use nyala_catalog::{Catalog, JobRecord, JobStatus, Part, housekeeping, offload};
 use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
 
 use crate::error::{PgError, Result, sqlstate};
+use crate::jobs;
 use crate::pg_catalog::NYALA;
+use crate::server::Server;
 use crate::sql::planner::Planner;
 use crate::sql::{ddl, names, parse};
 
@@ -60,10 +63,12 @@ fn undefined(name: &str, function: &Function) -> PgError {
 
 /// Runs a procedure. It commits by itself, so it cannot stand in a transaction block.
 pub async fn call(
-    catalog: &Arc<Catalog>,
+    server: &Server,
     planner: &Planner,
     function: &Function,
+    started_by: &str,
 ) -> Result<RecordBatch> {
+    let catalog = &server.catalog;
     let name = names::relation_name(&function.name, &planner.database)?;
     let arguments = text_arguments(function)?;
     match (
@@ -71,25 +76,70 @@ pub async fn call(
         name.name.as_str(),
         arguments.as_slice(),
     ) {
-        (Some(NYALA), "housekeeping", [table]) => {
-            let numbers = run_housekeeping(catalog, planner, table).await?;
-            row(columns(function, &planner.database)?, &numbers)
-        }
-        (Some(NYALA), "offload", [table]) => {
+        (Some(NYALA), kind @ ("housekeeping" | "offload"), [table]) => {
             let table = find_table(planner, table)?;
+            let schema = columns(function, &planner.database)?;
             let database = &planner.view.definitions.database;
-            let report = offload::run(catalog, database, table.def.oid).await?;
-            let numbers = [
-                report.rows_written,
-                report.rows_refreshed,
-                report.files_written,
-                report.files_replaced,
-                report.snapshot_version,
-            ];
-            row(columns(function, &planner.database)?, &numbers)
+            let record = JobRecord {
+                id: 0,
+                database: database.oid,
+                schema: schema_name(planner, &table),
+                table: table.def.name.clone(),
+                kind: kind.to_string(),
+                started_by: started_by.to_string(),
+                started_us: 0,
+                finished_us: None,
+                status: JobStatus::Running,
+                result: None,
+            };
+            let work = async {
+                let numbers = match kind {
+                    "housekeeping" => run_housekeeping(catalog, planner, &table).await?.to_vec(),
+                    _ => run_offload(catalog, planner, &table).await?.to_vec(),
+                };
+                let names = schema.fields().iter().map(|field| field.name().clone());
+                let numbers = names.zip(numbers).collect();
+                Ok(Numbers(numbers))
+            };
+            let done = jobs::recorded(server, record, work).await?;
+            let numbers: Vec<u64> = done.0.iter().map(|(_, number)| *number).collect();
+            row(schema, &numbers)
         }
         _ => Err(undefined(&name.to_string(), function)),
     }
+}
+
+/// What a procedure did: numbers with their names.
+struct Numbers(Vec<(String, u64)>);
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, number)) in self.0.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{name} {number}")?;
+        }
+        Ok(())
+    }
+}
+
+fn schema_name(planner: &Planner, table: &Table) -> String {
+    let mut schemas = planner.view.definitions.schemas();
+    schemas
+        .find(|schema| schema.oid == table.def.schema)
+        .map(|schema| schema.name.clone())
+        .unwrap_or_default()
+}
+
+async fn run_offload(catalog: &Arc<Catalog>, planner: &Planner, table: &Table) -> Result<[u64; 5]> {
+    let database = &planner.view.definitions.database;
+    let report = offload::run(catalog, database, table.def.oid).await?;
+    Ok([
+        report.rows_written,
+        report.rows_refreshed,
+        report.files_written,
+        report.files_replaced,
+        report.snapshot_version,
+    ])
 }
 
 fn row(schema: SchemaRef, numbers: &[u64]) -> Result<RecordBatch> {
@@ -144,9 +194,8 @@ fn find_table(planner: &Planner, table: &str) -> Result<Arc<Table>> {
 async fn run_housekeeping(
     catalog: &Arc<Catalog>,
     planner: &Planner,
-    table: &str,
+    table: &Table,
 ) -> Result<[u64; 4]> {
-    let table = find_table(planner, table)?;
     let Some(closing) = &table.def.closing else {
         return Err(PgError::new(
             sqlstate::WRONG_OBJECT_TYPE,
