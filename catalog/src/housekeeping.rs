@@ -54,9 +54,6 @@ use crate::transaction::ReadView;
 /// Rows moved in one round; a run does rounds until none are left. Bounds the keys kept in memory.
 const ROUND_ROWS_MAX: usize = 4_000_000;
 
-/// Moved rows from which on a run compacts the row store behind it.
-const COMPACT_ROWS_MIN: u64 = 50_000;
-
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HousekeepingReport {
@@ -90,24 +87,9 @@ pub async fn run(
     loop {
         let rows = round(catalog, database, table, closed_when, &mut report).await?;
         if rows < ROUND_ROWS_MAX {
-            break;
+            return Ok(report);
         }
     }
-    if report.rows_moved >= COMPACT_ROWS_MIN {
-        compact(catalog, database, table).await?;
-    }
-    Ok(report)
-}
-
-/// Drops the tombstones of the moved rows, which every scan of the open rows would walk over. The work is merging files,
-/// so that it needs no transaction and blocks no writer.
-async fn compact(catalog: &Arc<Catalog>, database: &DatabaseDef, oid: Oid) -> Result<()> {
-    let (_, table) = current_table(catalog, database, oid)?;
-    let store = catalog.store();
-    let compacted = tokio::task::spawn_blocking(move || store.compact(table.def.storage));
-    compacted
-        .await
-        .map_err(|error| CatalogError::internal(format!("compaction ended: {error}")))?
 }
 
 async fn round(

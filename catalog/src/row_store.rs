@@ -58,6 +58,8 @@ pub mod meta_key {
     pub const INTENTS: &str = "intent/";
     /// Prefix of intents of offload.
     pub const OFFLOAD_INTENTS: &str = "offload_intent/";
+    /// Prefix of jobs.
+    pub const JOBS: &str = "job/";
     /// Prefix of what is visible of snapshots.
     pub const SNAPSHOTS: &str = "snapshot/";
 
@@ -100,6 +102,10 @@ pub mod meta_key {
     /// The manifest of a hybrid table.
     pub fn manifest(storage: StorageId) -> String {
         format!("manifest/{storage:016x}")
+    }
+    /// A job.
+    pub fn job(id: u64) -> String {
+        format!("{JOBS}{id:016x}")
     }
     /// What is visible of a table's snapshot.
     pub fn snapshot(storage: StorageId) -> String {
@@ -216,13 +222,6 @@ impl RowStore {
             None => return Ok(()),
         };
         Ok(self.database.delete_keyspace(keyspace)?)
-    }
-
-    /// Merges all files of a table's rows, without overwritten and deleted ones that no snapshot reads.
-    pub(crate) fn compact(&self, storage: StorageId) -> Result<()> {
-        let rows = self.keyspace(Space::Rows(storage))?;
-        rows.rotate_memtable_and_wait()?;
-        Ok(rows.major_compact()?)
     }
 
     /// Storages that have a keyspace.
