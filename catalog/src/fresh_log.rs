@@ -97,8 +97,14 @@ impl FreshLogs {
     /// The log of one version of a table's snapshot.
     pub(crate) fn find(&self, storage: StorageId, version: u64) -> Option<Arc<FreshLog>> {
         let tables = self.tables.lock();
-        let mut logs = tables.get(&storage)?.iter().rev();
-        logs.find(|log| log.version == version).cloned()
+        let mut logs = tables
+            .get(&storage)?
+            .iter()
+            .filter(|log| log.version == version);
+        let log = logs.next()?;
+        // An offload that wrote no file leaves the version as it was: which log a statement has to take is not known,
+        // and it compares keys.
+        logs.next().is_none().then(|| Arc::clone(log))
     }
 
     fn newest(&self, storage: StorageId) -> Option<Arc<FreshLog>> {
@@ -223,6 +229,8 @@ mod tests {
         assert!(logs.find(1, 3).is_some(), "for statements that see it");
         logs.start(1, 5, Vec::new());
         assert!(logs.find(1, 3).is_none());
+        logs.start(1, 5, Vec::new());
+        assert!(logs.find(1, 5).is_none(), "two logs of one version");
         logs.forget(1);
         assert!(logs.find(1, 5).is_none());
     }
