@@ -77,17 +77,18 @@ test:
 	done; \
 	echo "== all green: $$SECONDS s"
 
-# Ratios against PostgreSQL 15 on this machine, written to benches/RESULTS.md; ONLY=name for one of them.
+# Ratios against PostgreSQL 15 and DuckDB 2 on this machine, written to benches/RESULTS.md. ONLY names some of the
+# benches, with options if wanted: `make bench ONLY="tpch --quick"`.
 BENCH_PYTHON := .venv/bench.installed
 
 bench: packages $(BENCH_PYTHON)
 	cargo build --release $(WORKSPACE)
 	.venv/bin/python benches/run.py $(ONLY)
 
-$(BENCH_PYTHON):
+$(BENCH_PYTHON): benches/requirements.txt
 	@$(ENSURE_VENV)
 	python3 -m venv .venv
-	.venv/bin/python -m pip install -q --disable-pip-version-check "psycopg[binary]==3.2.13"
+	.venv/bin/python -m pip install -q --disable-pip-version-check -r $<
 	touch $@
 
 # Loads the demonstration data on the first run, and serves it on every run. The flights are a
