@@ -24,16 +24,17 @@ use url::Url;
 
 use crate::closed_table::{ClosedTable, ClosedTableSpec};
 use crate::committer::{ActiveTransactions, CommitRequest, Committer, Counters};
+use crate::compaction::DeadRows;
 use crate::definitions::{
     BOOTSTRAP_ROLE_OID, DatabaseDef, Definitions, FIRST_USER_OID, Oid, PUBLIC_SCHEMA,
     PUBLIC_SCHEMA_OID, Relation, RelationDef, RoleDef, SchemaDef, StorageId, Table,
 };
 use crate::error::{CatalogError, ErrorKind, Result};
-use crate::fresh_log::FreshLogs;
-use crate::manifest::SnapshotManifest;
+use crate::fresh_rows::FreshRows;
+use crate::manifest::{Manifest, SnapshotManifest};
 use crate::row_cache::RowCache;
-use crate::row_codec::Bytes;
 use crate::row_store::{RowStore, Space, StoreSnapshot, meta_key};
+use crate::shadow_log::ShadowLogs;
 use crate::transaction::{Retired, Transaction};
 
 /// Version of the on-disk format that this server writes and reads.
@@ -92,7 +93,9 @@ pub struct Catalog {
     pub(crate) counters: Arc<Counters>,
     active: Arc<ActiveTransactions>,
     row_cache: Arc<RowCache>,
-    pub(crate) fresh_logs: Arc<FreshLogs>,
+    pub(crate) dead_rows: DeadRows,
+    pub(crate) shadow_logs: Arc<ShadowLogs>,
+    pub(crate) fresh_rows: FreshRows,
     pub(crate) next_job: AtomicU64,
     globals: Mutex<Cached<Globals>>,
     definitions: Mutex<HashMap<Oid, Cached<Definitions>>>,
@@ -137,26 +140,21 @@ impl Catalog {
         let counters = Arc::new(Counters::new(
             next_oid.max(FIRST_USER_OID),
             next_storage.max(1),
+            csn,
         ));
         let active = Arc::new(ActiveTransactions::default());
         let row_cache = Arc::new(RowCache::new());
-        let mut fresh = HashSet::new();
-        let fresh_logs = Arc::new(FreshLogs::default());
         let rows = store.snapshot();
-        for entry in rows.prefix(Space::Meta, meta_key::SNAPSHOTS)? {
-            let (key, manifest) = entry.into_inner()?;
-            let storage = std::str::from_utf8(&key)
-                .ok()
-                .and_then(|key| key.strip_prefix(meta_key::SNAPSHOTS))
-                .and_then(|hex| StorageId::from_str_radix(hex, 16).ok())
-                .ok_or_else(|| CatalogError::corrupted("snapshot without a storage"))?;
+        let shadow_logs = Arc::new(ShadowLogs::default());
+        let mut fresh = HashSet::new();
+        for (storage, manifest) in by_storage::<SnapshotManifest>(&rows, meta_key::SNAPSHOTS)? {
+            let space = Space::Fresh(storage);
+            shadow_logs.start(space, manifest.version, csn, rows.keys(space)?);
             fresh.insert(storage);
-            let mut keys = Vec::new();
-            for entry in rows.range(Space::Fresh(storage), ..)? {
-                keys.push(Bytes::from(&*entry.key()?));
-            }
-            let manifest: SnapshotManifest = serde_json::from_slice(&manifest)?;
-            fresh_logs.start(storage, manifest.version, keys);
+        }
+        for (storage, manifest) in by_storage::<Manifest>(&rows, meta_key::MANIFESTS)? {
+            let space = Space::ShadowClosed(storage);
+            shadow_logs.start(space, manifest.closed_version, csn, rows.keys(space)?);
         }
         let next_job = crate::job_log::next_job(&rows)?;
         drop(rows);
@@ -166,7 +164,7 @@ impl Catalog {
             Arc::clone(&active),
             Arc::clone(&row_cache),
             fresh,
-            Arc::clone(&fresh_logs),
+            Arc::clone(&shadow_logs),
             csn,
         )?;
         let catalog = Arc::new(Self {
@@ -176,7 +174,9 @@ impl Catalog {
             counters,
             active,
             row_cache,
-            fresh_logs,
+            dead_rows: DeadRows::default(),
+            shadow_logs,
+            fresh_rows: FreshRows::new(),
             next_job: AtomicU64::new(next_job),
             globals: Mutex::new(Cached {
                 version: 0,
@@ -324,9 +324,9 @@ impl Catalog {
         let value = match self.row_cache.get(storage, &key) {
             Some(known) => known,
             None => {
-                let snapshot = self.store.snapshot();
-                let csn = snapshot.meta_number(meta_key::CSN)?;
-                let value = snapshot.get(Space::Rows(storage), &key)?;
+                // Read first, so that the snapshot has at least the commits up to it.
+                let csn = self.counters.visible_csn();
+                let value = self.store.snapshot().get(Space::Rows(storage), &key)?;
                 self.row_cache.put(storage, &key, value.clone(), csn);
                 value
             }
@@ -337,6 +337,11 @@ impl Catalog {
 
     pub(crate) async fn commit(&self, request: CommitRequest) -> Result<u64> {
         self.committer.commit(request).await
+    }
+
+    /// csn of the oldest snapshot that a transaction holds, or the largest number.
+    pub(crate) fn oldest_transaction(&self) -> u64 {
+        self.active.oldest(u64::MAX)
     }
 
     pub(crate) fn snapshot(&self) -> StoreSnapshot {
@@ -473,7 +478,8 @@ impl Catalog {
     fn drop_storage(&self, gone: &Retired) -> Result<()> {
         self.closed_tables.lock().remove(&gone.storage);
         self.snapshots.lock().remove(&gone.storage);
-        self.fresh_logs.forget(gone.storage);
+        self.shadow_logs.forget(Space::Fresh(gone.storage));
+        self.shadow_logs.forget(Space::ShadowClosed(gone.storage));
         self.row_numbers.lock().remove(&gone.storage);
         self.rewriters.lock().remove(&gone.storage);
         self.store.drop_storage(gone.storage)?;
@@ -640,6 +646,24 @@ fn duplicate_database(name: &str) -> CatalogError {
 fn directory_url(path: &Path) -> Result<Url> {
     Url::from_directory_path(path)
         .map_err(|()| CatalogError::internal(format!("{} is not absolute", path.display())))
+}
+
+/// Values of the `meta` keyspace whose keys are a prefix and a storage.
+pub(crate) fn by_storage<T: serde::de::DeserializeOwned>(
+    snapshot: &StoreSnapshot,
+    prefix: &str,
+) -> Result<Vec<(StorageId, T)>> {
+    let mut all = Vec::new();
+    for entry in snapshot.prefix(Space::Meta, prefix)? {
+        let (key, value) = entry.into_inner()?;
+        let storage = std::str::from_utf8(&key)
+            .ok()
+            .and_then(|key| key.strip_prefix(prefix))
+            .and_then(|hex| StorageId::from_str_radix(hex, 16).ok())
+            .ok_or_else(|| CatalogError::corrupted(format!("{prefix} without a storage")))?;
+        all.push((storage, serde_json::from_slice(&value)?));
+    }
+    Ok(all)
 }
 
 fn load_all<T: serde::de::DeserializeOwned>(

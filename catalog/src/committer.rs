@@ -29,10 +29,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::definitions::{Oid, StorageId};
 use crate::error::{CatalogError, Result};
-use crate::fresh_log::FreshLogs;
 use crate::row_cache::RowCache;
 use crate::row_codec::Bytes;
 use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, meta_key};
+use crate::shadow_log::ShadowLogs;
 use crate::write_buffer::TableWrites;
 
 /// Commit requests that can wait before senders wait too.
@@ -48,20 +48,28 @@ pub struct Counters {
     next_storage: AtomicU64,
     /// Changes after definitions do, before their change is acknowledged.
     definitions_epoch: AtomicU64,
+    /// Newest csn that is on disk and visible.
+    visible_csn: AtomicU64,
 }
 
 impl Counters {
-    pub(crate) fn new(next_oid: Oid, next_storage: StorageId) -> Self {
+    pub(crate) fn new(next_oid: Oid, next_storage: StorageId, csn: u64) -> Self {
         Self {
             next_oid: AtomicU32::new(next_oid),
             next_storage: AtomicU64::new(next_storage),
             definitions_epoch: AtomicU64::new(0),
+            visible_csn: AtomicU64::new(csn),
         }
     }
 
     /// A new object identifier.
     pub fn oid(&self) -> Oid {
         self.next_oid.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A snapshot of the row store that is taken after this call has all commits up to the csn.
+    pub(crate) fn visible_csn(&self) -> u64 {
+        self.visible_csn.load(Ordering::Acquire)
     }
 
     pub(crate) fn definitions_epoch(&self) -> u64 {
@@ -132,6 +140,10 @@ pub(crate) enum Move {
     /// The rows are in the closed table: make that visible.
     Finish {
         storage: StorageId,
+        /// Delta version of the closed table with them.
+        version: u64,
+        /// Whether the closed table had no files before.
+        first: bool,
         /// Keys of the moved rows.
         moved: Vec<Bytes>,
         /// Keys that were in `shadow_closed` at the move's snapshot, whose old copies are gone.
@@ -191,7 +203,7 @@ impl Committer {
         active: Arc<ActiveTransactions>,
         cache: Arc<RowCache>,
         fresh: HashSet<StorageId>,
-        fresh_logs: Arc<FreshLogs>,
+        shadow_logs: Arc<ShadowLogs>,
         last_csn: u64,
     ) -> Result<Self> {
         let (sender, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
@@ -207,7 +219,7 @@ impl Committer {
             moving: HashMap::new(),
             last_move: HashMap::new(),
             fresh,
-            fresh_logs,
+            shadow_logs,
             offloading: HashMap::new(),
         };
         let thread = std::thread::Builder::new()
@@ -270,7 +282,7 @@ struct CommitLog {
     last_move: HashMap<StorageId, u64>,
     /// Storages whose fresh rows are kept: those that have a snapshot or are about to get one.
     fresh: HashSet<StorageId>,
-    fresh_logs: Arc<FreshLogs>,
+    shadow_logs: Arc<ShadowLogs>,
     /// Keys written since the intent, of each storage that is being offloaded.
     offloading: HashMap<StorageId, HashSet<Bytes>>,
 }
@@ -310,11 +322,12 @@ impl CommitLog {
             batch.insert(&meta, meta_key::CSN, self.last_csn.to_be_bytes());
             RowStore::write(batch)
         });
-        if written.is_err() {
+        if written.is_ok() {
+            let visible = &self.counters.visible_csn;
+            visible.store(self.last_csn, Ordering::Release);
+        } else {
             // They name keys of commits that nobody will see.
-            for storage in &self.fresh {
-                self.fresh_logs.forget(*storage);
-            }
+            self.shadow_logs.forget_all();
         }
         crate::crash_point!("commit::after_batch");
         if defines {
@@ -375,7 +388,7 @@ impl CommitLog {
                 self.cache.written(storage, key, csn);
                 if let Some(fresh) = &fresh {
                     batch.insert(fresh, &**key, fresh_value(value.as_deref()));
-                    self.fresh_logs.written(storage, key, csn);
+                    self.shadow_logs.written(Space::Fresh(storage), key, csn);
                 }
                 if let Some(touched) = self.offloading.get_mut(&storage) {
                     touched.insert(key.clone());
@@ -386,6 +399,8 @@ impl CommitLog {
                 }
                 if shadow_all && let Some(shadow) = &shadow {
                     batch.insert(shadow, &**key, []);
+                    self.shadow_logs
+                        .written(Space::ShadowClosed(storage), key, csn);
                 }
                 if let Some(touched) = self.moving.get_mut(&storage) {
                     touched.insert(key.clone());
@@ -394,6 +409,8 @@ impl CommitLog {
             if let Some(shadow) = &shadow {
                 for key in &writes.reopened {
                     batch.insert(shadow, &**key, []);
+                    self.shadow_logs
+                        .written(Space::ShadowClosed(storage), key, csn);
                 }
             }
         }
@@ -430,26 +447,13 @@ impl CommitLog {
                 cleared,
             }) => {
                 let touched = self.offloading.remove(&storage).unwrap_or_default();
-                let known = match first {
-                    true => Some(HashSet::new()),
-                    false => self.fresh_logs.keys(storage),
-                };
                 if let Some(fresh) = cleared_space {
                     for key in cleared.iter().filter(|key| !touched.contains(*key)) {
                         batch.remove(&fresh, &**key);
                     }
                 }
-                match known {
-                    Some(mut left) => {
-                        for key in &cleared {
-                            left.remove(key);
-                        }
-                        left.extend(touched);
-                        let left = left.into_iter().collect();
-                        self.fresh_logs.start(storage, version, left);
-                    }
-                    None => self.fresh_logs.forget(storage),
-                }
+                let space = Space::Fresh(storage);
+                self.next_shadow_log(space, version, csn, first, &cleared, touched);
             }
             other => self.row_move(other, csn, move_spaces, batch),
         }
@@ -478,6 +482,8 @@ impl CommitLog {
             }
             Some(Move::Finish {
                 storage,
+                version,
+                first,
                 moved,
                 unshadowed,
             }) => {
@@ -488,17 +494,46 @@ impl CommitLog {
                         batch.remove(&rows, &**key);
                         if let Some(fresh) = &fresh {
                             batch.insert(fresh, &**key, fresh_value(None));
-                            self.fresh_logs.written(storage, key, csn);
+                            self.shadow_logs.written(Space::Fresh(storage), key, csn);
                         }
                     }
                     for key in unshadowed.iter().filter(|key| !touched.contains(*key)) {
                         batch.remove(&shadow, &**key);
                     }
                 }
+                let space = Space::ShadowClosed(storage);
+                self.next_shadow_log(space, version, csn, first, &unshadowed, touched);
             }
             Some(
                 Move::BeginOffload(_) | Move::FinishOffload { .. } | Move::AbandonOffload { .. },
             ) => {}
+        }
+    }
+
+    /// Starts the log of a version that this commit makes visible. What is in the files now leaves it, except for keys that
+    /// were written since the files were made.
+    fn next_shadow_log(
+        &self,
+        space: Space,
+        version: u64,
+        csn: u64,
+        first: bool,
+        in_files: &[Bytes],
+        touched: HashSet<Bytes>,
+    ) {
+        let known = match first {
+            true => Some(HashSet::new()),
+            false => self.shadow_logs.keys(space),
+        };
+        match known {
+            Some(mut left) => {
+                for key in in_files {
+                    left.remove(key);
+                }
+                left.extend(touched);
+                self.shadow_logs.start(space, version, csn, left);
+            }
+            None => self.shadow_logs.forget(space),
         }
     }
 

@@ -39,7 +39,7 @@ use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, by_storage};
 use crate::closed_table::{ClosedTable, ClosedVersion, Rewrite};
 use crate::committer::{CommitRequest, Move};
 use crate::definitions::{DatabaseDef, Oid, Relation, StorageId, Table};
@@ -240,8 +240,14 @@ async fn commit_and_show(
         }
     };
     crate::crash_point!("housekeeping::delta_committed");
+    let left = [
+        (Space::Rows(storage), moved.keys.len() as u64),
+        (Space::ShadowClosed(storage), moved.unshadowed.len() as u64),
+    ];
     let finish = Move::Finish {
         storage,
+        version,
+        first: moved.base.file_count() == 0,
         moved: moved.keys,
         unshadowed: moved.unshadowed,
     };
@@ -253,14 +259,17 @@ async fn commit_and_show(
         finish,
         vec![moved.relation_key],
     );
-    match shown.await {
-        Ok(()) => {}
+    let csn = match shown.await {
+        Ok(csn) => csn,
         Err(error) if error.kind == ErrorKind::SerializationFailure => {
             return definition_changed(catalog, database, table, error).await;
         }
         Err(error) => return Err(error),
-    }
+    };
     crate::crash_point!("housekeeping::manifest_committed");
+    for (space, rows) in left {
+        catalog.rows_left(space, rows, csn)?;
+    }
     report.closed_version = version;
     Ok(())
 }
@@ -314,7 +323,7 @@ async fn abandon(catalog: &Catalog, storage: StorageId) -> Result<()> {
     catalog.commit(request).await.map(drop)
 }
 
-/// Step 5.
+/// Step 5; returns its csn.
 async fn show(
     catalog: &Catalog,
     storage: StorageId,
@@ -322,7 +331,7 @@ async fn show(
     csn: u64,
     finish: Move,
     unchanged: Vec<String>,
-) -> Result<()> {
+) -> Result<u64> {
     let manifest = Manifest {
         closed_version,
         csn,
@@ -342,22 +351,12 @@ async fn show(
         unchanged,
         ..CommitRequest::default()
     };
-    catalog.commit(request).await.map(drop)
+    catalog.commit(request).await
 }
 
 /// Finishes or undoes the runs that a crash cut off. Called before anyone can read or write.
 pub(crate) async fn recover(catalog: &Arc<Catalog>) -> Result<()> {
-    let snapshot = catalog.snapshot();
-    let mut intents = Vec::new();
-    for entry in snapshot.prefix(Space::Meta, meta_key::INTENTS)? {
-        let (key, value) = entry.into_inner()?;
-        let storage = std::str::from_utf8(&key)
-            .ok()
-            .and_then(|key| key.strip_prefix(meta_key::INTENTS))
-            .and_then(|hex| StorageId::from_str_radix(hex, 16).ok())
-            .ok_or_else(|| CatalogError::corrupted("intent without a storage"))?;
-        intents.push((storage, serde_json::from_slice::<Intent>(&value)?));
-    }
+    let intents = by_storage::<Intent>(&catalog.snapshot(), meta_key::INTENTS)?;
     for (storage, intent) in intents {
         let globals = catalog.globals()?;
         let database = globals
@@ -425,6 +424,9 @@ async fn recover_table(
     );
     let finish = Move::Finish {
         storage,
+        version: latest.version(),
+        // The log was made from the stored shadow at start, or is dropped.
+        first: false,
         moved,
         unshadowed: Vec::new(),
     };
@@ -438,6 +440,7 @@ async fn recover_table(
         vec![relation_key],
     )
     .await
+    .map(drop)
 }
 
 /// The table as it is now, and a view of now.

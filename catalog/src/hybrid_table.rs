@@ -41,6 +41,7 @@ use crate::definitions::Table;
 use crate::error::Result;
 use crate::key_range::{KeyRange, key_range};
 use crate::open_table::{OpenScanExec, RowSource};
+use crate::row_store::Space;
 use crate::transaction::ReadView;
 
 mod shadow_filter;
@@ -150,8 +151,21 @@ impl TableScan {
         };
         let closed = self.view.catalog.closed_table(&self.table)?;
         let version = closed.at_version(manifest.closed_version).await?;
-        let shadow = self.view.shadow_closed(&self.table)?;
-        self.scan_files(session, &version, shadow, projection, filters, limit)
+        if version.file_count() == 0 {
+            return Ok(None);
+        }
+        let space = Space::ShadowClosed(self.table.def.storage);
+        let Some(log) = self.view.catalog.shadow_logs.find(space, version.version()) else {
+            let shadow = self.view.shadow_closed(&self.table)?;
+            return self.scan_files(session, &version, shadow, projection, filters, limit);
+        };
+        let own = self.view.own_reopened(&self.table);
+        let left_out = log
+            .left_out(&self.table, &closed, &version, self.view.csn, &own)
+            .await?;
+        let (columns, rows) = (projection.to_vec(), &left_out.rows);
+        let plan = version.scan_without(session, Some(&columns), filters, limit, rows)?;
+        Ok(Some(plan))
     }
 
     /// The rows of a version of files, without those of shadowed keys; `None` if it has no files.
@@ -201,90 +215,97 @@ impl TableScan {
         }
     }
 
-    /// The rows of the snapshot that are not fresh; returns whether any are.
+    /// Adds the open rows as of now, from a version of the snapshot and what is fresh.
     async fn scan_snapshot(
         &self,
         session: &dyn Session,
         version: &Arc<ClosedVersion>,
         projection: &[usize],
         filters: &[Expr],
+        range: KeyRange,
         limit: Option<usize>,
-        sides: &mut Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<bool> {
-        let storage = self.table.def.storage;
-        let logs = &self.view.catalog.fresh_logs;
-        let Some(log) = logs.find(storage, version.version()) else {
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let catalog = &self.view.catalog;
+        let space = Space::Fresh(self.table.def.storage);
+        let Some(log) = catalog.shadow_logs.find(space, version.version()) else {
             // Without a log keys are compared.
             let fresh = self.view.fresh_keys(&self.table)?;
-            let any = !fresh.is_empty();
-            sides.extend(self.scan_files(session, version, fresh, projection, filters, limit)?);
-            return Ok(any);
+            let files = self.scan_files(session, version, fresh, projection, filters, limit)?;
+            let mut sides: Vec<_> = files.into_iter().collect();
+            sides.push(self.scan_rows(RowSource::Fresh, projection, range, limit)?);
+            return Ok(sides);
         };
         let own = self.view.own_keys(&self.table);
-        let snapshot = self.view.catalog.snapshot_table(&self.table).await?;
+        let snapshot = catalog.snapshot_table(&self.table).await?;
         let left_out = log
             .left_out(&self.table, &snapshot, version, self.view.csn, &own)
             .await?;
+        let mut sides: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(3);
         if version.file_count() > 0 {
             let (columns, rows) = (projection.to_vec(), &left_out.rows);
             let plan = version.scan_without(session, Some(&columns), filters, limit, rows)?;
             sides.push(plan);
         }
-        Ok(left_out.any)
+        if left_out.any {
+            let fresh = catalog
+                .fresh_rows
+                .scan(&self.view, &self.table, &log, projection, &range);
+            match fresh.await? {
+                Some(fresh) => sides.extend(fresh),
+                None => sides.push(self.scan_rows(RowSource::Fresh, projection, range, limit)?),
+            }
+        }
+        Ok(sides)
+    }
+
+    /// Rows of the row store.
+    fn scan_rows(
+        &self,
+        source: RowSource,
+        projection: &[usize],
+        range: KeyRange,
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let (view, table) = (self.view.clone(), Arc::clone(&self.table));
+        let columns = projection.to_vec();
+        Ok(Arc::new(OpenScanExec::new(
+            view, table, source, columns, range, limit,
+        )?))
     }
 
     /// The open rows.
     async fn scan_open(
         &self,
         session: &dyn Session,
-        projection: Vec<usize>,
+        projection: &[usize],
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
-        let (view, table) = (self.view.clone(), Arc::clone(&self.table));
         let range = key_range(&self.table, filters)?;
         let few = filters.is_empty() && limit.is_some_and(|limit| limit <= FEW_ROWS);
         let snapshot = match (&range, few, self.part) {
             (_, _, Part::Snapshot) | (KeyRange::Range(..), false, _) => self.snapshot().await?,
             _ => None,
         };
-        let mut sides: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         let as_of_offload = self.part == Part::Snapshot
             || (self.open_reads == OpenReads::Snapshot && !self.table.is_hybrid());
-        let (source, limit) = match snapshot {
+        match snapshot {
+            Some(version) if as_of_offload => {
+                let all = Vec::new();
+                let files = self.scan_files(session, &version, all, projection, filters, limit)?;
+                Ok(files.into_iter().collect())
+            }
             Some(version) => {
-                let any_fresh = match as_of_offload {
-                    true => {
-                        let all = Vec::new();
-                        let (columns, files) = (&projection, &version);
-                        sides
-                            .extend(self.scan_files(session, files, all, columns, filters, limit)?);
-                        false
-                    }
-                    false => {
-                        self.scan_snapshot(
-                            session,
-                            &version,
-                            &projection,
-                            filters,
-                            limit,
-                            &mut sides,
-                        )
-                        .await?
-                    }
-                };
-                (RowSource::Fresh, if any_fresh { limit } else { Some(0) })
+                self.scan_snapshot(session, &version, projection, filters, range, limit)
+                    .await
             }
             // A snapshot that was never made is empty.
-            None if self.part == Part::Snapshot => (RowSource::Fresh, Some(0)),
-            None => (RowSource::Rows, limit),
-        };
-        if limit != Some(0) || sides.is_empty() {
-            sides.push(Arc::new(OpenScanExec::new(
-                view, table, source, projection, range, limit,
-            )?));
+            None if self.part == Part::Snapshot => Ok(Vec::new()),
+            None => {
+                let rows = self.scan_rows(RowSource::Rows, projection, range, limit)?;
+                Ok(vec![rows])
+            }
         }
-        Ok(sides)
     }
 }
 
@@ -318,9 +339,11 @@ impl TableProvider for TableScan {
             sides.push(closed);
         }
         if self.part != Part::Closed {
-            sides.extend(self.scan_open(session, projection, filters, limit).await?);
-        } else if sides.is_empty() {
-            // Even without any file there has to be a plan with the right schema.
+            let open = self.scan_open(session, &projection, filters, limit);
+            sides.extend(open.await?);
+        }
+        if sides.is_empty() {
+            // Even without any row there has to be a plan with the right schema.
             sides.push(Arc::new(EmptyExec::new(
                 self.table.codec.projected_schema(&projection)?,
             )));

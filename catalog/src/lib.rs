@@ -15,7 +15,8 @@ pub mod types;
 
 mod catalog;
 mod committer;
-mod fresh_log;
+mod compaction;
+mod fresh_rows;
 mod hybrid_table;
 mod job_log;
 mod key_range;
@@ -24,6 +25,7 @@ mod open_table;
 mod row_cache;
 mod row_codec;
 mod row_store;
+mod shadow_log;
 mod transaction;
 mod write_buffer;
 

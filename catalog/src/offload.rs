@@ -19,7 +19,6 @@
 //! a first run leaves a fresh keyspace that is not kept any more; it is dropped. A log that is ahead of the visible
 //! version makes the next run replace all files, since what the unseen entry changed is not known.
 
-use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, by_storage};
 use crate::closed_table::{ClosedTable, ClosedVersion, Rewrite, WrittenFile};
 use crate::committer::{CommitRequest, Move};
 use crate::definitions::{DatabaseDef, Oid, Relation, StorageId, Table};
@@ -171,8 +170,9 @@ async fn refresh(
         unchanged: vec![meta_key::relation(database.oid, oid)],
         ..CommitRequest::default()
     };
-    catalog.commit(request).await?;
+    let csn = catalog.commit(request).await?;
     crate::crash_point!("offload::shown");
+    catalog.rows_left(Space::Fresh(storage), report.rows_refreshed, csn)?;
     Ok(report)
 }
 
@@ -376,18 +376,7 @@ async fn abandon(catalog: &Catalog, storage: StorageId) -> Result<()> {
 
 /// Undoes the runs that a crash cut off. Called before anyone can read or write.
 pub(crate) async fn recover(catalog: &Arc<Catalog>) -> Result<()> {
-    let snapshot = catalog.snapshot();
-    let mut cut_off = HashSet::new();
-    for entry in snapshot.prefix(Space::Meta, meta_key::OFFLOAD_INTENTS)? {
-        let key = entry.key()?;
-        let storage = std::str::from_utf8(&key)
-            .ok()
-            .and_then(|key| key.strip_prefix(meta_key::OFFLOAD_INTENTS))
-            .and_then(|hex| StorageId::from_str_radix(hex, 16).ok())
-            .ok_or_else(|| CatalogError::corrupted("intent without a storage"))?;
-        cut_off.insert(storage);
-    }
-    for storage in cut_off {
+    for (storage, _) in by_storage::<Intent>(&catalog.snapshot(), meta_key::OFFLOAD_INTENTS)? {
         tracing::info!(storage, "an offload was cut off and is undone");
         abandon(catalog, storage).await?;
     }

@@ -30,6 +30,9 @@ use crate::transaction::ReadView;
 /// Batches that wait between the scanning thread and the query.
 const BATCHES_WAITING_MAX: usize = 2;
 
+/// Keys that are looked up without handing them to another thread.
+const KEYS_AT_ONCE_MAX: usize = 256;
+
 /// Reads rows of the row store.
 #[derive(Debug)]
 pub(crate) struct OpenScanExec {
@@ -175,7 +178,7 @@ impl ExecutionPlan for OpenScanExec {
     ) -> DataFusionResult<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let reader = self.reader(context.session_config().batch_size());
-        if matches!(self.range, KeyRange::Keys(_)) {
+        if matches!(&self.range, KeyRange::Keys(keys) if keys.len() <= KEYS_AT_ONCE_MAX) {
             // A handful of point gets costs less than handing them to another thread.
             let mut batches = Vec::new();
             reader.read(|batch| {

@@ -23,12 +23,20 @@ use parking_lot::Mutex;
 
 use crate::definitions::StorageId;
 use crate::error::{CatalogError, Result};
+use crate::row_codec::Bytes;
 
 /// Bytes of decoded blocks kept in memory.
 pub const BLOCK_CACHE_BYTES: u64 = 512 << 20;
 
 /// Bytes of journal after which memtables are flushed.
 const JOURNAL_BYTES_MAX: u64 = 1 << 30;
+
+/// How long a compaction waits for memtables to be written, and how often it looks.
+const FLUSH_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+const FLUSH_WAIT_STEP: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// Snapshots after whose end fjall moves its watermark.
+const SNAPSHOTS_PER_WATERMARK: usize = 10_000;
 
 /// First byte of a fresh row, in front of its value.
 pub(crate) const FRESH_ROW: u8 = 1;
@@ -54,6 +62,8 @@ pub mod meta_key {
     pub const DATABASES: &str = "database/";
     /// Prefix of roles.
     pub const ROLES: &str = "role/";
+    /// Prefix of what is visible of closed tables.
+    pub const MANIFESTS: &str = "manifest/";
     /// Prefix of intents of housekeeping.
     pub const INTENTS: &str = "intent/";
     /// Prefix of intents of offload.
@@ -101,7 +111,7 @@ pub mod meta_key {
     }
     /// The manifest of a hybrid table.
     pub fn manifest(storage: StorageId) -> String {
-        format!("manifest/{storage:016x}")
+        format!("{MANIFESTS}{storage:016x}")
     }
     /// A job.
     pub fn job(id: u64) -> String {
@@ -224,6 +234,25 @@ impl RowStore {
         Ok(self.database.delete_keyspace(keyspace)?)
     }
 
+    /// Merges all files of a keyspace, without the entries that no snapshot reads. Blocks until it is done.
+    pub(crate) fn compact(&self, space: Space) -> Result<()> {
+        let Some(keyspace) = self.keyspaces.lock().get(&space).cloned() else {
+            // Dropped in the meantime.
+            return Ok(());
+        };
+        // What is still in memory would not be merged. The call returns early where a memtable is being written already.
+        keyspace.rotate_memtable_and_wait()?;
+        let begun = std::time::Instant::now();
+        while keyspace.sealed_memtable_count() > 0 && begun.elapsed() < FLUSH_WAIT_MAX {
+            std::thread::sleep(FLUSH_WAIT_STEP);
+        }
+        // fjall looks for the oldest open snapshot, below which entries may go, only at every so many closed ones.
+        for _ in 0..SNAPSHOTS_PER_WATERMARK {
+            drop(self.database.snapshot());
+        }
+        Ok(keyspace.major_compact()?)
+    }
+
     /// Storages that have a keyspace.
     pub(crate) fn storages(&self) -> Vec<StorageId> {
         let names = self.database.list_keyspace_names();
@@ -266,6 +295,15 @@ impl StoreSnapshot {
     /// Keys and values under a prefix, in key order.
     pub fn prefix(&self, space: Space, prefix: impl AsRef<[u8]>) -> Result<fjall::Iter> {
         Ok(self.snapshot.prefix(&self.store.keyspace(space)?, prefix))
+    }
+
+    /// All keys of a space.
+    pub fn keys(&self, space: Space) -> Result<Vec<Bytes>> {
+        let mut keys = Vec::new();
+        for entry in self.range(space, ..)? {
+            keys.push(Bytes::from(&*entry.key()?));
+        }
+        Ok(keys)
     }
 
     /// The last key of a space.

@@ -58,6 +58,14 @@ impl ReadView {
         }
     }
 
+    /// Keys whose closed rows the transaction itself has replaced.
+    pub(crate) fn own_reopened(&self, table: &Table) -> Vec<Bytes> {
+        match self.writes.table(table.def.storage) {
+            Some(writes) => writes.reopened.iter().cloned().collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// Keys for which the closed table is not the truth, the transaction's own included.
     pub(crate) fn shadow_closed(&self, table: &Table) -> Result<Vec<Vec<u8>>> {
         let storage = table.def.storage;
@@ -87,6 +95,14 @@ impl ReadView {
             keys.extend(writes.rows.keys().map(|key| key.to_vec()));
         }
         Ok(keys)
+    }
+
+    /// The same view without what its transaction has written.
+    pub(crate) fn without_own_writes(&self) -> Self {
+        Self {
+            writes: WriteBuffer::default(),
+            ..self.clone()
+        }
     }
 
     /// Keys that the transaction itself has written.
