@@ -19,6 +19,12 @@ The superuser's password is taken from the environment variable NYALA_PASSWORD; 
 generated into DATA_DIR/initial_password, readable by the owner only. At later starts NYALA_PASSWORD \
 is ignored.";
 
+/// Less does not hold one batch of each operator.
+const QUERY_MEMORY_MB_MIN: usize = 64;
+
+/// What a machine is taken to have that does not tell.
+const MACHINE_MEMORY_MB: usize = 4_096;
+
 /// Open and closed records under one table name, over the Postgres wire protocol.
 #[derive(Debug, Parser)]
 #[command(name = "nyala", version)]
@@ -66,6 +72,10 @@ pub struct ServeFlags {
     #[arg(long, env = "NYALA_MAX_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     max_connections: Option<usize>,
+    /// Memory that all queries together may take; more goes to temporary files [default: half of the machine's]
+    #[arg(long, env = "NYALA_QUERY_MEMORY_MB", value_name = "MB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_memory_mb: Option<usize>,
     /// What to log on stderr, as a tracing filter [default: info]
     #[arg(long, env = "NYALA_LOG", value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +126,8 @@ pub struct Settings {
     pub tls_key: Option<PathBuf>,
     /// Sessions at a time.
     pub max_connections: usize,
+    /// Memory of all queries together.
+    pub query_memory_mb: usize,
     /// Log filter.
     pub log: String,
 }
@@ -130,6 +142,7 @@ impl Settings {
             tls_cert: None,
             tls_key: None,
             max_connections: 100,
+            query_memory_mb: machine_memory_mb() / 2,
             log: "warn,nyala=info,nyala_catalog=info".to_owned(),
         };
         let mut layers = Figment::from(Serialized::defaults(defaults));
@@ -152,8 +165,29 @@ impl Settings {
         if settings.max_connections == 0 {
             return Err("max_connections must be at least 1".to_owned());
         }
+        if settings.query_memory_mb < QUERY_MEMORY_MB_MIN {
+            return Err(format!("query_memory_mb must be at least {QUERY_MEMORY_MB_MIN}"));
+        }
         Ok(settings)
     }
+}
+
+/// Memory of the machine, or of the control group that the process is in.
+fn machine_memory_mb() -> usize {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let machine = read("/proc/meminfo")
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|total| total.trim().strip_suffix(" kB")?.parse::<usize>().ok())
+        .map(|kilobytes| kilobytes >> 10);
+    // Without a limit the file says "max".
+    let group = read("/sys/fs/cgroup/memory.max")
+        .trim()
+        .parse::<usize>()
+        .ok()
+        .map(|bytes| bytes >> 20);
+    let known = machine.into_iter().chain(group).min();
+    known.unwrap_or(MACHINE_MEMORY_MB)
 }
 
 #[cfg(test)]
@@ -207,6 +241,8 @@ mod tests {
     fn a_certificate_needs_its_key() {
         assert!(Settings::load(&flags(&["--tls-cert", "c"]), "d").is_err());
         assert!(Settings::load(&flags(&["--max-connections", "0"]), "d").is_err());
-        assert!(Settings::load(&flags(&[]), "d").is_ok());
+        assert!(Settings::load(&flags(&["--query-memory-mb", "1"]), "d").is_err());
+        let defaults = Settings::load(&flags(&[]), "d").expect("valid");
+        assert!(defaults.query_memory_mb >= super::QUERY_MEMORY_MB_MIN);
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use nyala_catalog::{Catalog, CatalogConfig};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -21,6 +22,7 @@ use crate::pgwire::listener::{self, Authentication};
 use crate::pgwire::scram;
 use crate::pgwire::tls::Tls;
 use crate::server::Server;
+use crate::workload::{Limits, Workload};
 
 mod clock;
 mod config;
@@ -33,6 +35,7 @@ mod pgwire;
 mod server;
 mod session;
 mod sql;
+mod workload;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -116,7 +119,10 @@ fn run() -> Result<(), Failure> {
         .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Failure::other(format!("cannot start threads: {error}")))?;
-    let result = runtime.block_on(serve(settings, demo));
+    let queries = workload::threads(STACK_BYTES)
+        .map_err(|error| Failure::other(format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(serve(settings, demo, queries.handle().clone()));
+    queries.shutdown_timeout(RUNTIME_STOP);
     runtime.shutdown_timeout(RUNTIME_STOP);
     result
 }
@@ -137,7 +143,11 @@ fn start_log(filter: &str) -> Result<(), Failure> {
 }
 
 /// Everything from the configuration to the end of the last connection.
-async fn serve(settings: Settings, demo: Option<demo::DemoOptions>) -> Result<(), Failure> {
+async fn serve(
+    settings: Settings,
+    demo: Option<demo::DemoOptions>,
+    queries: Handle,
+) -> Result<(), Failure> {
     let address = resolve(&settings.listen).await?;
     let authentication = authentication(settings.auth, demo.is_some(), address)?;
     let tls = match (&settings.tls_cert, &settings.tls_key) {
@@ -158,7 +168,12 @@ async fn serve(settings: Settings, demo: Option<demo::DemoOptions>) -> Result<()
     {
         bootstrap(&catalog, &settings.data_dir).await?;
     }
-    let server = Server::new(catalog)
+    let limits = Limits {
+        memory: settings.query_memory_mb << 20,
+        temporary: settings.data_dir.join(workload::TEMPORARY_FOLDER),
+    };
+    let server = Workload::new(queries, &limits)
+        .and_then(|workload| Server::new(catalog, workload))
         .map_err(|error| Failure::other(error.to_string()))
         .map(Arc::new)?;
     let refused =

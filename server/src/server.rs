@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionState;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 use nyala_catalog::Catalog;
 use nyala_catalog::definitions::Oid;
@@ -17,11 +16,14 @@ use crate::clock;
 use crate::error::Result;
 use crate::pg_catalog::{self, ActivityRow};
 use crate::sql::operators::IntervalPlanner;
+use crate::workload::Workload;
 
 /// The server.
 pub struct Server {
     /// What exists and where rows lie.
     pub catalog: Arc<Catalog>,
+    /// Where queries run, and what they may take.
+    pub workload: Arc<Workload>,
     /// When the server started, in microseconds since 1970.
     pub started_us: i64,
     state: SessionState,
@@ -30,8 +32,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server over an open catalog.
-    pub fn new(catalog: Arc<Catalog>) -> Result<Self> {
+    /// A server over an open catalog, whose queries run in `workload`.
+    pub fn new(catalog: Arc<Catalog>, workload: Workload) -> Result<Self> {
         let mut config = SessionConfig::new();
         let options = config.options_mut();
         options.sql_parser.parse_float_as_decimal = true;
@@ -40,15 +42,11 @@ impl Server {
         options.execution.time_zone = Some("UTC".to_string());
         // A folder is read with all folders in it.
         options.execution.listing_table_ignore_subdirectory = false;
-        // Listings of external folders are never kept: others add files to them.
-        let runtime = RuntimeEnvBuilder::new()
-            .with_object_list_cache_limit(0)
-            .build_arc()?;
         let mut planners = nyala_udfs::expr_planners();
         planners.push(Arc::new(IntervalPlanner));
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
-            .with_runtime_env(runtime)
+            .with_runtime_env(Arc::clone(workload.runtime()))
             .with_default_features();
         // JSON operators are asked first: the array planner would take `@>` for arrays alone.
         planners.extend(builder.expr_planners().take().unwrap_or_default());
@@ -64,6 +62,7 @@ impl Server {
             .build();
         Ok(Self {
             catalog,
+            workload: Arc::new(workload),
             started_us: clock::now_us(),
             state,
             activity: Mutex::default(),

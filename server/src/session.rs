@@ -650,8 +650,10 @@ impl Session {
             self.input_settings(),
             self.settings.format(),
             Box::new(system),
+            Arc::clone(&self.server.workload),
         );
         planner.open_reads = open_reads;
+        planner.statement_memory = self.settings.statement_memory();
         planner
     }
 }

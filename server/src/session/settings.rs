@@ -61,6 +61,7 @@ const LOCALE: &str = "Client Connection Defaults / Locale and Formatting";
 const BEHAVIOUR: &str = "Client Connection Defaults / Statement Behavior";
 const COMPATIBILITY: &str = "Version and Platform Compatibility";
 const PRESET: &str = "Preset Options";
+const RESOURCES: &str = "Resource Usage / Memory";
 const REPORTING: &str = "Reporting and Logging / What to Log";
 
 macro_rules! parameter {
@@ -94,6 +95,7 @@ const PARAMETERS: &[Parameter] = &[
     parameter!("lc_ctype", "C", Kind::ReadOnly, false, PRESET, "Character classification."),
     parameter!("max_identifier_length", "63", Kind::ReadOnly, false, PRESET, "Bytes of an identifier."),
     parameter!("nyala.open_reads", "fresh", Kind::Enum(&["fresh", "snapshot"]), false, BEHAVIOUR, "Where queries read open rows from: as they are now, or as of the last offload."),
+    parameter!("nyala.statement_memory_mb", "0", Kind::Integer(0, 1 << 30), false, RESOURCES, "Memory of a statement's sorts, joins and aggregates; 0 is what the server has left."),
     parameter!("search_path", "\"$user\", public", Kind::Text, false, BEHAVIOUR, "Schemas searched for names without one."),
     parameter!("server_encoding", "UTF8", Kind::ReadOnly, true, PRESET, "The server's character set encoding."),
     parameter!("server_version", SERVER_VERSION, Kind::ReadOnly, true, PRESET, "PostgreSQL release whose behaviour is served."),
@@ -363,6 +365,12 @@ impl Settings {
             "snapshot" => OpenReads::Snapshot,
             _ => OpenReads::Fresh,
         }
+    }
+
+    /// Bytes that a statement's operators may take, if they are limited.
+    pub fn statement_memory(&self) -> Option<usize> {
+        let megabytes: usize = self.text("nyala.statement_memory_mb").parse().ok()?;
+        (megabytes > 0).then_some(megabytes << 20)
     }
 
     /// Whether notices are sent at all.

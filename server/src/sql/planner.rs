@@ -17,6 +17,7 @@ use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue, Tabl
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::context::SessionState;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::planner::{
     ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
 };
@@ -41,6 +42,7 @@ use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::names::{self, RelationName};
 use crate::sql::types::PostgresTypes;
+use crate::workload::Workload;
 use crate::sql::{casts, normalize, parse};
 
 /// First character of names that only Nyala itself puts into a tree; no client can type a name that
@@ -67,6 +69,9 @@ pub struct Planner {
     pub format: FormatSettings,
     /// Where open rows are read from.
     pub open_reads: OpenReads,
+    /// Bytes that the statement's operators may take, if they are limited.
+    pub statement_memory: Option<usize>,
+    workload: Arc<Workload>,
     system_source: SystemSource,
     system: OnceLock<Arc<SystemView>>,
     externals: HashMap<Oid, Arc<dyn TableProvider>>,
@@ -82,6 +87,7 @@ impl Planner {
         input: InputSettings,
         format: FormatSettings,
         system_source: SystemSource,
+        workload: Arc<Workload>,
     ) -> Self {
         Self {
             database: view.definitions.database.name.clone(),
@@ -91,6 +97,8 @@ impl Planner {
             input,
             format,
             open_reads: OpenReads::default(),
+            statement_memory: None,
+            workload,
             system_source,
             system: OnceLock::new(),
             externals: HashMap::new(),
@@ -225,6 +233,12 @@ impl Planner {
             })
         })?;
         Ok(cooperative.data)
+    }
+
+    /// Runs a physical plan where queries run.
+    pub fn run(&self, plan: Arc<dyn ExecutionPlan>) -> SendableRecordBatchStream {
+        let context = TaskContext::from(&self.state);
+        self.workload.run(plan, context, self.statement_memory)
     }
 
     fn parser_options() -> ParserOptions {

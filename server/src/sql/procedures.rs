@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use nyala_catalog::definitions::{Relation, Table, arrow_schema};
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{Catalog, JobRecord, JobStatus, Part, housekeeping, offload};
+use nyala_catalog::{JobRecord, JobStatus, Part, housekeeping, offload};
 use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
 
 use crate::error::{PgError, Result, sqlstate};
@@ -68,7 +68,6 @@ pub async fn call(
     function: &Function,
     started_by: &str,
 ) -> Result<RecordBatch> {
-    let catalog = &server.catalog;
     let name = names::relation_name(&function.name, &planner.database)?;
     let arguments = text_arguments(function)?;
     match (
@@ -94,8 +93,8 @@ pub async fn call(
             };
             let work = async {
                 let numbers = match kind {
-                    "housekeeping" => run_housekeeping(catalog, planner, &table).await?.to_vec(),
-                    _ => run_offload(catalog, planner, &table).await?.to_vec(),
+                    "housekeeping" => run_housekeeping(server, planner, &table).await?.to_vec(),
+                    _ => run_offload(server, planner, &table).await?.to_vec(),
                 };
                 let names = schema.fields().iter().map(|field| field.name().clone());
                 let numbers = names.zip(numbers).collect();
@@ -130,9 +129,11 @@ fn schema_name(planner: &Planner, table: &Table) -> String {
         .unwrap_or_default()
 }
 
-async fn run_offload(catalog: &Arc<Catalog>, planner: &Planner, table: &Table) -> Result<[u64; 5]> {
-    let database = &planner.view.definitions.database;
-    let report = offload::run(catalog, database, table.def.oid).await?;
+async fn run_offload(server: &Server, planner: &Planner, table: &Table) -> Result<[u64; 5]> {
+    let (catalog, oid) = (Arc::clone(&server.catalog), table.def.oid);
+    let database = planner.view.definitions.database.clone();
+    let job = async move { Ok(offload::run(&catalog, &database, oid).await?) };
+    let report = server.workload.job(job).await?;
     Ok([
         report.rows_written,
         report.rows_refreshed,
@@ -192,7 +193,7 @@ fn find_table(planner: &Planner, table: &str) -> Result<Arc<Table>> {
 }
 
 async fn run_housekeeping(
-    catalog: &Arc<Catalog>,
+    server: &Server,
     planner: &Planner,
     table: &Table,
 ) -> Result<[u64; 4]> {
@@ -206,8 +207,10 @@ async fn run_housekeeping(
     let rule = ddl::closing_rule(planner, &closing.closed_when, columns)?;
     let schema = DFSchema::try_from(arrow_schema(columns))?;
     let rule = planner.state.create_physical_expr(rule, &schema)?;
-    let database = &planner.view.definitions.database;
-    let report = housekeeping::run(catalog, database, table.def.oid, &rule).await?;
+    let (catalog, oid) = (Arc::clone(&server.catalog), table.def.oid);
+    let database = planner.view.definitions.database.clone();
+    let job = async move { Ok(housekeeping::run(&catalog, &database, oid, &rule).await?) };
+    let report = server.workload.job(job).await?;
     Ok([
         report.rows_moved,
         report.rows_folded,

@@ -8,7 +8,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{displayable, execute_stream};
+use datafusion::physical_plan::displayable;
 use futures::{StreamExt, TryStreamExt};
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::Query;
@@ -28,7 +28,7 @@ pub async fn run(planner: &mut Planner, query: &Query) -> Result<SendableRecordB
 pub async fn run_plan(planner: &Planner, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
     let schema = output_schema(plan);
     let physical = planner.physical(plan).await?;
-    let rows = execute_stream(physical, planner.state.task_ctx())?;
+    let rows = planner.run(physical);
     // Optimisers rename and forget metadata; what the client was told stays.
     let told = Arc::clone(&schema);
     let rows = rows.map(move |batch| {
@@ -90,7 +90,7 @@ pub async fn explain(planner: &mut Planner, query: &Query, analyze: bool) -> Res
     let plan = planner.plan(query, Vec::new())?;
     let physical = planner.physical(&plan).await?;
     let text = if analyze {
-        let mut rows = execute_stream(Arc::clone(&physical), planner.state.task_ctx())?;
+        let mut rows = planner.run(Arc::clone(&physical));
         while rows.try_next().await?.is_some() {}
         DisplayableExecutionPlan::with_metrics(physical.as_ref())
             .indent(true)

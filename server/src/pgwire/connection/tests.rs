@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use nyala_catalog::{Catalog, CatalogConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,7 @@ use crate::pgwire::transport::Transport;
 use crate::server::Server;
 use crate::session::cancel::{CancelReason, Canceller};
 use crate::session::{Session, SessionStart};
+use crate::workload::{Limits, TEMPORARY_FOLDER, Workload};
 
 /// A pipe that holds little, so that a client that does not read blocks the server.
 const PIPE_BYTES: usize = 16 * 1024;
@@ -56,7 +58,12 @@ impl Client {
             process_id: 1,
             parameters: Default::default(),
         };
-        let server = Arc::new(Server::new(catalog).expect("a server"));
+        let limits = Limits {
+            memory: 1 << 30,
+            temporary: directory.join(TEMPORARY_FOLDER),
+        };
+        let workload = Workload::new(Handle::current(), &limits).expect("a folder");
+        let server = Arc::new(Server::new(catalog, workload).expect("a server"));
         let session = Session::start(server, start).await.expect("a session");
         let (client, stream) = duplex(PIPE_BYTES);
         let (stop, stopping) = watch::channel(false);
