@@ -166,7 +166,9 @@ impl Settings {
             return Err("max_connections must be at least 1".to_owned());
         }
         if settings.query_memory_mb < QUERY_MEMORY_MB_MIN {
-            return Err(format!("query_memory_mb must be at least {QUERY_MEMORY_MB_MIN}"));
+            return Err(format!(
+                "query_memory_mb must be at least {QUERY_MEMORY_MB_MIN}"
+            ));
         }
         Ok(settings)
     }

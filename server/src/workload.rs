@@ -12,7 +12,7 @@
 //! never closes. Queries share the threads in small steps instead.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,7 +28,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use tokio::runtime::Handle;
 
-use crate::error::{PgError, Result};
+use crate::error::{PgError, Result, sqlstate};
 
 /// Folder in the data directory with temporary files; emptied at start.
 pub const TEMPORARY_FOLDER: &str = "temporary";
@@ -85,11 +85,10 @@ pub fn threads(stack_bytes: usize) -> std::io::Result<tokio::runtime::Runtime> {
 impl Workload {
     /// Queries on `threads`, within `limits`.
     pub fn new(threads: Handle, limits: &Limits) -> Result<Self> {
-        match std::fs::remove_dir_all(&limits.temporary) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        std::fs::create_dir_all(&limits.temporary)?;
+        empty_folder(&limits.temporary).map_err(|error| {
+            let folder = limits.temporary.display();
+            PgError::new(sqlstate::IO_ERROR, format!("folder \"{folder}\": {error}"))
+        })?;
         let pool = TrackConsumersPool::new(FairSpillPool::new(limits.memory), CONSUMERS_NAMED);
         let folders = DiskManagerMode::Directories(vec![limits.temporary.clone()]);
         let runtime = RuntimeEnvBuilder::new()
@@ -147,6 +146,14 @@ impl Workload {
     }
 }
 
+/// Makes a folder with nothing in it.
+fn empty_folder(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::create_dir_all(path),
+    }
+}
+
 /// The context with a limit on what the statement's operators take together.
 fn limited(context: TaskContext, bytes: usize) -> TaskContext {
     let runtime = context.runtime_env();
@@ -200,7 +207,10 @@ impl MemoryPool for StatementPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
-        let within = |used: usize| used.checked_add(additional).filter(|all| *all <= self.limit);
+        let within = |used: usize| {
+            used.checked_add(additional)
+                .filter(|all| *all <= self.limit)
+        };
         self.used
             .try_update(Ordering::Relaxed, Ordering::Relaxed, within)
             .map_err(|used| {

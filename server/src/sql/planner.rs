@@ -42,8 +42,8 @@ use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::names::{self, RelationName};
 use crate::sql::types::PostgresTypes;
-use crate::workload::Workload;
 use crate::sql::{casts, normalize, parse};
+use crate::workload::Workload;
 
 /// First character of names that only Nyala itself puts into a tree; no client can type a name that
 /// is looked up this way, for the tokenizer never gives it out unquoted and the parser's names are

@@ -192,11 +192,7 @@ fn find_table(planner: &Planner, table: &str) -> Result<Arc<Table>> {
     }
 }
 
-async fn run_housekeeping(
-    server: &Server,
-    planner: &Planner,
-    table: &Table,
-) -> Result<[u64; 4]> {
+async fn run_housekeeping(server: &Server, planner: &Planner, table: &Table) -> Result<[u64; 4]> {
     let Some(closing) = &table.def.closing else {
         return Err(PgError::new(
             sqlstate::WRONG_OBJECT_TYPE,
