@@ -8,6 +8,7 @@
 //! | `rows/` | the row store |
 //! | `closed/<table>-<storage>/` | the closed table of a hybrid table (Delta) |
 //! | `snapshots/<storage>/` | the snapshot of a table's open rows (Delta) |
+//! | `points/<storage>/` | files of the table's restore points |
 //!
 //! Opening finishes what a crash left half done (see [`crate::housekeeping`]) before anyone can read.
 
@@ -32,6 +33,7 @@ use crate::definitions::{
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::fresh_rows::FreshRows;
 use crate::manifest::{Manifest, SnapshotManifest};
+use crate::restore_point::RestorePoint;
 use crate::row_cache::RowCache;
 use crate::row_store::{RowStore, Space, StoreSnapshot, meta_key};
 use crate::shadow_log::ShadowLogs;
@@ -260,7 +262,8 @@ impl Catalog {
                 format!("database \"{name}\" does not exist"),
             ));
         };
-        let definitions = self.definitions_at(&self.store.snapshot(), database)?;
+        let snapshot = self.store.snapshot();
+        let definitions = self.definitions_at(&snapshot, database)?;
         let mut meta = vec![
             (meta_key::database(database.oid), None),
             (meta_key::database_name(name), None),
@@ -275,6 +278,9 @@ impl Catalog {
             if let Relation::Table(table) = relation {
                 meta.push((meta_key::manifest(table.def.storage), None));
                 meta.push((meta_key::snapshot(table.def.storage), None));
+                for point in RestorePoint::load_all(&snapshot, table.def.storage)? {
+                    meta.push((point.meta_key(table.def.storage), None));
+                }
                 let closed_folder = self.closed_path(table);
                 retired.push(Retired {
                     storage: table.def.storage,
@@ -406,6 +412,10 @@ impl Catalog {
         self.config.data_dir.join("snapshots")
     }
 
+    pub(crate) fn points_root(&self) -> PathBuf {
+        self.config.data_dir.join("points")
+    }
+
     fn snapshot_path(&self, storage: StorageId) -> PathBuf {
         self.snapshot_root().join(storage.to_string())
     }
@@ -488,9 +498,13 @@ impl Catalog {
         {
             std::fs::remove_dir_all(folder)?;
         }
-        let snapshot = self.snapshot_path(gone.storage);
-        if snapshot.try_exists()? {
-            std::fs::remove_dir_all(snapshot)?;
+        for folder in [
+            self.snapshot_path(gone.storage),
+            self.points_path(gone.storage),
+        ] {
+            if folder.try_exists()? {
+                std::fs::remove_dir_all(folder)?;
+            }
         }
         Ok(())
     }
@@ -506,6 +520,7 @@ impl Catalog {
                 if let Relation::Table(table) = relation {
                     named.insert(table.def.storage);
                     folders.insert(self.snapshot_path(table.def.storage));
+                    folders.insert(self.points_path(table.def.storage));
                     folders.extend(self.closed_path(table));
                 }
             }
@@ -518,7 +533,7 @@ impl Catalog {
                 })?;
             }
         }
-        for root in [self.closed_root(), self.snapshot_root()] {
+        for root in [self.closed_root(), self.snapshot_root(), self.points_root()] {
             if !root.try_exists()? {
                 continue;
             }

@@ -16,7 +16,7 @@
 //!   the types.
 //!
 //! The parts: `schema` (types), `stats` (statistics in the log), `version` (what a version is made
-//! of), `scan` (plans), `write`, `rewrite` and `commit` (changes), `keys` and `read` (key probes).
+//! of), `scan` (plans), `write`, `rewrite` and `commit` (changes), `vacuum` (removing files), `keys` and `read` (key probes).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -45,6 +45,7 @@ mod rewrite;
 mod scan;
 mod schema;
 mod stats;
+mod vacuum;
 mod version;
 mod write;
 
@@ -53,6 +54,7 @@ mod tests;
 
 pub use error::{ClosedTableError, Result};
 pub use rewrite::Rewrite;
+pub use vacuum::Vacuumed;
 pub use version::{ClosedVersion, LiveFile};
 pub use write::WrittenFile;
 
@@ -104,6 +106,8 @@ struct Versions {
     loaded: RwLock<BTreeMap<u64, Arc<ClosedVersion>>>,
     /// Held while a version is loaded, so that many statements that need it load it once.
     loading: tokio::sync::Mutex<()>,
+    /// Versions that were the visible one, with the csn of the commit that ended that.
+    superseded: parking_lot::Mutex<Vec<(u64, u64)>>,
 }
 
 impl Versions {

@@ -150,6 +150,9 @@ pub struct TableDef {
     /// When the table's jobs run by themselves.
     #[serde(default)]
     pub schedules: Schedules,
+    /// How long restore points are kept, in seconds, if the table says so.
+    #[serde(default)]
+    pub retention_s: Option<u64>,
 }
 
 /// A view.

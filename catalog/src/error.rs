@@ -27,6 +27,8 @@ pub enum ErrorKind {
     DuplicateTable,
     /// The relation is of another kind than the statement needs.
     WrongObjectType,
+    /// A version of a table that is not kept.
+    UndefinedVersion,
     /// Something else depends on the object.
     DependentObjects,
     /// The object is in use by another connection.

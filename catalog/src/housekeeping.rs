@@ -267,6 +267,7 @@ async fn commit_and_show(
         Err(error) => return Err(error),
     };
     crate::crash_point!("housekeeping::manifest_committed");
+    moved.closed.superseded(moved.base.version(), csn);
     for (space, rows) in left {
         catalog.rows_left(space, rows, csn)?;
     }

@@ -62,6 +62,8 @@ pub enum Part {
     Closed,
     /// `contracts$snapshot`: open rows as of the last offload.
     Snapshot,
+    /// `contracts$history`: the versions that can be read again. Not rows of the table.
+    History,
 }
 
 /// Where a statement reads open rows from.
@@ -86,12 +88,13 @@ impl Part {
             Self::Open => "$open",
             Self::Closed => "$closed",
             Self::Snapshot => "$snapshot",
+            Self::History => "$history",
         }
     }
 
     /// Splits `contracts$open` into the table's name and the part.
     pub fn split(name: &str) -> (&str, Self) {
-        for part in [Self::Open, Self::Closed, Self::Snapshot] {
+        for part in [Self::Open, Self::Closed, Self::Snapshot, Self::History] {
             if let Some(table) = name.strip_suffix(part.suffix()) {
                 return (table, part);
             }

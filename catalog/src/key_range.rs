@@ -314,6 +314,7 @@ mod tests {
             }),
             closing: None,
             schedules: Schedules::default(),
+            retention_s: None,
         })
         .unwrap()
     }

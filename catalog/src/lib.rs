@@ -11,7 +11,9 @@ pub mod error;
 pub mod external_table;
 pub mod housekeeping;
 pub mod offload;
+pub mod restore_point;
 pub mod types;
+pub mod vacuum;
 
 mod catalog;
 mod committer;

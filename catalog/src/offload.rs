@@ -12,8 +12,8 @@
 //!    replaced; the first run replaces nothing and writes all.
 //! 3. **write** (`offload::files_written`): the open rows at S in those key ranges, in key order, to new files.
 //! 4. **commit to Delta** (`offload::delta_committed`): one log entry adds and removes the files. Nobody reads this version yet.
-//! 5. **show** (`offload::shown`): one row-store batch makes the version the table's snapshot and takes the fresh keys of the
-//!    replaced ranges out, except those written since step 1.
+//! 5. **show** (`offload::shown`): one row-store batch makes the version the table's snapshot, takes the fresh keys of the
+//!    replaced ranges out, except those written since step 1, and names the restore point of S ([`crate::restore_point`]).
 //!
 //! **Recovery** only deletes the intent: without step 5 the old snapshot and its fresh keys stand as they were. What was
 //! a first run leaves a fresh keyspace that is not kept any more; it is dropped. A log that is ahead of the visible
@@ -34,6 +34,7 @@ use crate::error::{CatalogError, ErrorKind, Result};
 use crate::key_range::KeyRange;
 use crate::manifest::SnapshotManifest;
 use crate::open_table::{OpenScanExec, RowSource};
+use crate::restore_point;
 use crate::row_codec::Bytes;
 use crate::row_store::{Space, meta_key};
 use crate::transaction::ReadView;
@@ -63,11 +64,12 @@ struct Intent {
     table: Oid,
 }
 
-/// Refreshes the snapshot of a table.
+/// Refreshes the snapshot of a table, and makes a restore point of `now_us`, in microseconds since 1970.
 pub async fn run(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
     oid: Oid,
+    now_us: i64,
 ) -> Result<OffloadReport> {
     let (_, table) = current_table(catalog, database, oid)?;
     if table.codec.has_row_numbers() {
@@ -82,7 +84,7 @@ pub async fn run(
     let _rewriter = lock.lock().await;
     begin(catalog, database, &table).await?;
     crate::crash_point!("offload::begun");
-    let outcome = refresh(catalog, database, oid, storage).await;
+    let outcome = refresh(catalog, database, oid, storage, now_us).await;
     if outcome.is_err() {
         abandon(catalog, storage).await?;
     }
@@ -95,6 +97,7 @@ async fn refresh(
     database: &DatabaseDef,
     oid: Oid,
     storage: StorageId,
+    now_us: i64,
 ) -> Result<OffloadReport> {
     let (view, table) = current_table(catalog, database, oid)?;
     if table.def.storage != storage {
@@ -116,7 +119,15 @@ async fn refresh(
     };
     if plan.ranges.is_empty() {
         // Nothing has changed enough; the fresh keys stay.
-        abandon(catalog, storage).await?;
+        if changed_since_last_point(&view, &table, base.version())? {
+            let point = restore_point::prepare(&view, &table, base.version(), now_us, |_| true);
+            let point = point.await?;
+            let json = serde_json::to_vec(&point)?;
+            let named = vec![(point.meta_key(storage), Some(json))];
+            give_up(catalog, storage, named).await?;
+        } else {
+            abandon(catalog, storage).await?;
+        }
         return Ok(report);
     }
     let mut adds: Vec<WrittenFile> = Vec::new();
@@ -140,9 +151,13 @@ async fn refresh(
         false => commit(&snapshot, &base, storage, txn, adds, plan.removed).await?,
     };
     crate::crash_point!("offload::delta_committed");
+    let ranges = Arc::new(plan.ranges);
+    let in_files = Arc::clone(&ranges);
+    let unoffloaded = move |key: &[u8]| !in_files.iter().any(|range| holds(range, key));
+    let point = restore_point::prepare(&view, &table, version, now_us, unoffloaded).await?;
     let cleared: Vec<Bytes> = fresh
         .into_iter()
-        .filter(|key| plan.ranges.iter().any(|range| holds(range, key)))
+        .filter(|key| ranges.iter().any(|range| holds(range, key)))
         .map(Vec::into_boxed_slice)
         .collect();
     report.rows_refreshed = cleared.len() as u64;
@@ -159,6 +174,7 @@ async fn refresh(
                 meta_key::snapshot(storage),
                 Some(serde_json::to_vec(&manifest)?),
             ),
+            (point.meta_key(storage), Some(serde_json::to_vec(&point)?)),
             (meta_key::offload_intent(storage), None),
         ],
         row_move: Some(Move::FinishOffload {
@@ -172,6 +188,9 @@ async fn refresh(
     };
     let csn = catalog.commit(request).await?;
     crate::crash_point!("offload::shown");
+    if let Some(before) = shown {
+        snapshot.superseded(before.version, csn);
+    }
     catalog.rows_left(Space::Fresh(storage), report.rows_refreshed, csn)?;
     Ok(report)
 }
@@ -357,13 +376,34 @@ async fn begin(catalog: &Catalog, database: &DatabaseDef, table: &Table) -> Resu
     catalog.commit(request).await.map(drop)
 }
 
-/// Gives a run up. A table without a snapshot keeps no fresh keys.
+/// Whether rows were written since the table's last restore point.
+fn changed_since_last_point(view: &ReadView, table: &Table, version: u64) -> Result<bool> {
+    let Some(last) = view.restore_points(table)?.pop() else {
+        return Ok(true);
+    };
+    let logs = &view.catalog.shadow_logs;
+    let log = logs.find(Space::Fresh(table.def.storage), version);
+    let written = log.and_then(|log| log.written_between(last.csn, view.csn));
+    Ok(written.is_none_or(|keys| !keys.is_empty()))
+}
+
+/// Gives a run up.
 async fn abandon(catalog: &Catalog, storage: StorageId) -> Result<()> {
+    give_up(catalog, storage, Vec::new()).await
+}
+
+/// Ends a run that replaces nothing. A table without a snapshot keeps no fresh keys.
+async fn give_up(
+    catalog: &Catalog,
+    storage: StorageId,
+    mut meta: Vec<(String, Option<Vec<u8>>)>,
+) -> Result<()> {
+    meta.push((meta_key::offload_intent(storage), None));
     let snapshot = catalog.snapshot();
     let keeps = SnapshotManifest::load(&snapshot, storage)?.is_some();
     let request = CommitRequest {
         snapshot_csn: u64::MAX,
-        meta: vec![(meta_key::offload_intent(storage), None)],
+        meta,
         row_move: Some(Move::AbandonOffload { storage, keeps }),
         ..CommitRequest::default()
     };
@@ -384,7 +424,7 @@ pub(crate) async fn recover(catalog: &Arc<Catalog>) -> Result<()> {
 }
 
 /// The table as it is now, and a view of now.
-fn current_table(
+pub(crate) fn current_table(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
     oid: Oid,

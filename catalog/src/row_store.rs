@@ -62,6 +62,8 @@ pub mod meta_key {
     pub const DATABASES: &str = "database/";
     /// Prefix of roles.
     pub const ROLES: &str = "role/";
+    /// Prefix of restore points.
+    pub const POINTS: &str = "point/";
     /// Prefix of what is visible of closed tables.
     pub const MANIFESTS: &str = "manifest/";
     /// Prefix of intents of housekeeping.
@@ -120,6 +122,14 @@ pub mod meta_key {
     /// What is visible of a table's snapshot.
     pub fn snapshot(storage: StorageId) -> String {
         format!("{SNAPSHOTS}{storage:016x}")
+    }
+    /// Prefix of a table's restore points.
+    pub fn points(storage: StorageId) -> String {
+        format!("{POINTS}{storage:016x}/")
+    }
+    /// A restore point.
+    pub fn point(storage: StorageId, version: u64) -> String {
+        format!("{}{version:016x}", points(storage))
     }
     /// The intent of an offload.
     pub fn offload_intent(storage: StorageId) -> String {

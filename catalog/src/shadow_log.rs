@@ -274,6 +274,26 @@ impl Positions {
     }
 }
 
+/// Rows of the keys in each file of a version, in its order.
+pub(crate) async fn rows_of(
+    table: &Table,
+    files: &ClosedTable,
+    version: &ClosedVersion,
+    keys: &[Bytes],
+) -> Result<Vec<RoaringBitmap>> {
+    let mut rows = vec![RoaringBitmap::new(); version.file_count()];
+    for (file, row) in find(table, files, version, keys)
+        .await?
+        .into_iter()
+        .flatten()
+    {
+        if let Some(bitmap) = rows.get_mut(file) {
+            bitmap.insert(row);
+        }
+    }
+    Ok(rows)
+}
+
 /// File and row of each key.
 async fn find<K: AsRef<[u8]>>(
     table: &Table,

@@ -21,6 +21,8 @@ pub mod sqlstate {
     pub const CARDINALITY_VIOLATION: &str = "21000";
     /// `numeric_value_out_of_range`
     pub const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
+    /// `null_value_not_allowed`
+    pub const NULL_VALUE_NOT_ALLOWED: &str = "22004";
     /// `invalid_datetime_format`
     pub const INVALID_DATETIME_FORMAT: &str = "22007";
     /// `datetime_field_overflow`
@@ -288,7 +290,7 @@ impl From<CatalogError> for PgError {
             ErrorKind::UndefinedDatabase => sqlstate::UNDEFINED_DATABASE,
             ErrorKind::UndefinedSchema => sqlstate::UNDEFINED_SCHEMA,
             ErrorKind::UndefinedTable => sqlstate::UNDEFINED_TABLE,
-            ErrorKind::UndefinedRole => sqlstate::UNDEFINED_OBJECT,
+            ErrorKind::UndefinedRole | ErrorKind::UndefinedVersion => sqlstate::UNDEFINED_OBJECT,
             ErrorKind::DuplicateDatabase => sqlstate::DUPLICATE_DATABASE,
             ErrorKind::DuplicateSchema => sqlstate::DUPLICATE_SCHEMA,
             ErrorKind::DuplicateTable => sqlstate::DUPLICATE_TABLE,

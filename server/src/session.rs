@@ -599,6 +599,21 @@ impl Session {
         }
     }
 
+    /// What all sessions share.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// A transaction that is not the session's.
+    pub fn begin(&self) -> Result<Transaction> {
+        Ok(self.server.catalog.begin(&self.database)?)
+    }
+
+    /// A planner for a statement in such a transaction.
+    pub fn planner_of(&self, transaction: &Transaction) -> Planner {
+        self.planner_for(transaction, clock::now_us())
+    }
+
     fn planner_for(&self, transaction: &Transaction, now_us: i64) -> Planner {
         self.planner_over(transaction.view().clone(), now_us)
     }

@@ -12,9 +12,11 @@
 //!
 //! Nothing here touches a socket, a keyspace or a Delta log.
 
+pub mod as_of;
 pub mod casts;
 pub mod copy;
 pub mod ddl;
+mod dialect;
 pub mod dml;
 mod kernel;
 pub mod names;
@@ -26,5 +28,6 @@ pub mod planner;
 pub mod point;
 pub mod procedures;
 pub mod query;
+mod restore;
 mod time_zone;
 pub mod types;

@@ -9,6 +9,7 @@ use crate::definitions::{
 };
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::manifest::Manifest;
+use crate::restore_point::RestorePoint;
 use crate::row_store::meta_key;
 
 /// What CREATE TABLE asks for.
@@ -28,6 +29,8 @@ pub struct NewTable {
     pub closed_when: Option<String>,
     /// When its jobs run.
     pub schedules: Schedules,
+    /// How long restore points are kept, in seconds.
+    pub retention_s: Option<u64>,
 }
 
 /// What CREATE VIEW asks for.
@@ -150,6 +153,7 @@ impl Transaction {
             primary_key,
             closing,
             schedules: new.schedules,
+            retention_s: new.retention_s,
         })?);
         // The name is checked before anything is made on disk.
         self.put_relation(Relation::Table(Arc::clone(&table)), true)?;
@@ -255,7 +259,7 @@ impl Transaction {
             None,
         );
         if let Relation::Table(table) = relation {
-            self.retire(table);
+            self.retire(table)?;
         }
         Ok(())
     }
@@ -269,7 +273,7 @@ impl Transaction {
             closing.folder = closed_folder(&def.name, storage);
         }
         let emptied = Arc::new(Table::new(def)?);
-        self.retire(table);
+        self.retire(table)?;
         self.put_relation(Relation::Table(Arc::clone(&emptied)), false)?;
         self.make_closed_part(&emptied).await
     }
@@ -290,7 +294,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn retire(&mut self, table: &Table) {
+    fn retire(&mut self, table: &Table) -> Result<()> {
         let storage = table.def.storage;
         self.view.writes.forget(storage);
         if table.is_hybrid() {
@@ -298,11 +302,15 @@ impl Transaction {
             self.put_meta(meta_key::manifest(storage), None);
         }
         self.put_meta(meta_key::snapshot(storage), None);
+        for point in RestorePoint::load_all(&self.view.snapshot, storage)? {
+            self.put_meta(point.meta_key(storage), None);
+        }
         let closed_folder = self.view.catalog.closed_path(table);
         self.changes.retired.push(Retired {
             storage,
             closed_folder,
         });
+        Ok(())
     }
 
     fn put_relation(&mut self, relation: Relation, new_name: bool) -> Result<()> {

@@ -143,8 +143,7 @@ impl Session {
                 self.refuse_read_only("CALL")?;
                 let planner = self.planner()?;
                 // Not cancelled half way: a run is a protocol of several durable steps.
-                let (server, caller) = (&self.server, &self.started_by);
-                let row = procedures::call(server, &planner, function, caller).await?;
+                let row = procedures::call(self, planner, function, &self.started_by).await?;
                 let tag = RowsTag::Fixed("CALL".to_string());
                 Ok(Outcome::Rows {
                     stream: query::stream_of(row),

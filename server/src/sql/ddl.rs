@@ -20,6 +20,7 @@ use sqlparser::ast::{
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::jobs;
+use crate::pgwire::decode::parse_interval;
 use crate::sql::names::{self, RelationName};
 use crate::sql::parse::CreateExternalTable;
 use crate::sql::planner::Planner;
@@ -242,15 +243,16 @@ async fn create_table(
             key_positions(&columns, &names)?,
         )),
     };
-    let (closed_when, schedules) = table_options(planner, &create.table_options, &columns)?;
+    let options = table_options(planner, &create.table_options, &columns)?;
     let new = NewTable {
         schema,
         name,
         owner: BOOTSTRAP_ROLE_OID,
         columns,
         primary_key,
-        closed_when,
-        schedules,
+        closed_when: options.closed_when,
+        schedules: options.schedules,
+        retention_s: options.retention_s,
     };
     let table = transaction.create_table(new).await?;
     let Some(plan) = source else {
@@ -431,14 +433,22 @@ fn key_positions(columns: &[ColumnDef], names: &[String]) -> Result<Vec<usize>> 
     Ok(positions)
 }
 
-/// The options in WITH: the closing rule, if any, and when jobs run.
+/// What WITH says of a table.
+#[derive(Default)]
+struct TableOptions {
+    closed_when: Option<String>,
+    schedules: Schedules,
+    retention_s: Option<u64>,
+}
+
+/// Reads the options in WITH.
 fn table_options(
     planner: &Planner,
     options: &CreateTableOptions,
     columns: &[ColumnDef],
-) -> Result<(Option<String>, Schedules)> {
+) -> Result<TableOptions> {
     let options = match options {
-        CreateTableOptions::None => return Ok((None, Schedules::default())),
+        CreateTableOptions::None => return Ok(TableOptions::default()),
         CreateTableOptions::With(options) => options,
         other => {
             return Err(PgError::syntax(format!(
@@ -446,8 +456,7 @@ fn table_options(
             )));
         }
     };
-    let mut closed_when = None;
-    let mut schedules = Schedules::default();
+    let mut given = TableOptions::default();
     for option in options {
         let SqlOption::KeyValue { key, value } = option else {
             return Err(PgError::syntax(format!(
@@ -461,7 +470,7 @@ fn table_options(
                     return Err(invalid_option("closed_when", "a string with a condition"));
                 };
                 closing_rule(planner, text, columns)?;
-                closed_when = Some(text.clone());
+                given.closed_when = Some(text.clone());
             }
             ("closed_when", _) => {
                 return Err(invalid_option("closed_when", "a string with a condition"));
@@ -473,12 +482,21 @@ fn table_options(
                 jobs::parse_schedule(&name, pattern)?;
                 let pattern = Some(pattern.clone());
                 match name.as_str() {
-                    "offload_schedule" => schedules.offload = pattern,
-                    _ => schedules.housekeeping = pattern,
+                    "offload_schedule" => given.schedules.offload = pattern,
+                    _ => given.schedules.housekeeping = pattern,
                 }
             }
             ("offload_schedule" | "housekeeping_schedule", _) => {
                 return Err(invalid_option(&name, "a string with a cron pattern"));
+            }
+            ("retention", Expr::Value(value)) => {
+                let Value::SingleQuotedString(text) = &value.value else {
+                    return Err(invalid_option("retention", "a string with an interval"));
+                };
+                given.retention_s = Some(retention(text)?);
+            }
+            ("retention", _) => {
+                return Err(invalid_option("retention", "a string with an interval"));
             }
             ("closed_partition_by" | "closed_location", _) => {
                 return Err(PgError::unsupported(format!(
@@ -493,13 +511,28 @@ fn table_options(
             }
         }
     }
-    if schedules.housekeeping.is_some() && closed_when.is_none() {
+    if given.schedules.housekeeping.is_some() && given.closed_when.is_none() {
         return Err(PgError::new(
             sqlstate::INVALID_PARAMETER_VALUE,
             "parameter \"housekeeping_schedule\" requires closed_when",
         ));
     }
-    Ok((closed_when, schedules))
+    Ok(given)
+}
+
+/// Seconds of `retention = '7 days'`; a month has 30 days.
+fn retention(text: &str) -> Result<u64> {
+    const DAY_S: i64 = 24 * 60 * 60;
+    let interval = parse_interval(text)?;
+    let days = i64::from(interval.months) * 30 + i64::from(interval.days);
+    let seconds = days * DAY_S + interval.nanoseconds / 1_000_000_000;
+    u64::try_from(seconds).map_err(|_| {
+        PgError::new(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            format!("invalid value for parameter \"retention\": \"{text}\""),
+        )
+        .with_detail("A retention must not be negative.")
+    })
 }
 
 fn invalid_option(name: &str, wanted: &str) -> PgError {

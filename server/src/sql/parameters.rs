@@ -337,7 +337,7 @@ pub fn cast_parameter(target: &mut Expr, ty: &SqlType) -> Result<()> {
     Ok(())
 }
 
-fn wrap_in_cast(target: &mut Expr, ty: &SqlType) -> Result<()> {
+pub fn wrap_in_cast(target: &mut Expr, ty: &SqlType) -> Result<()> {
     let data_type = data_type(ty)?;
     let inner = std::mem::replace(target, expr_of(Value::Null));
     *target = Expr::Cast {

@@ -9,6 +9,7 @@ use sqlparser::parser::{IsOptional, Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{PgError, Result, sqlstate};
+use crate::sql::dialect::dialect_of;
 
 /// Bytes of one query string.
 const QUERY_BYTES_MAX: usize = 64 << 20;
@@ -50,7 +51,7 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
-    let mut parser = Parser::new(&dialect)
+    let mut parser = Parser::new(dialect_of(&tokens))
         .with_recursion_limit(NESTING_MAX)
         .with_tokens_with_locations(spell_out_stars(spell_out_table(tokens)));
     statements(&mut parser).map_err(|error| syntax_error(sql, &error))
@@ -297,10 +298,12 @@ pub fn parse_expression(text: &str) -> Result<sqlparser::ast::Expr> {
 
 /// Parses a query that the catalog keeps as text (a view), or that Nyala itself wrote.
 pub fn parse_query(text: &str) -> Result<Box<sqlparser::ast::Query>> {
-    let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect)
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+        .tokenize_with_location()
+        .map_err(ParserError::from)?;
+    let mut parser = Parser::new(dialect_of(&tokens))
         .with_recursion_limit(NESTING_MAX)
-        .try_with_sql(text)?;
+        .with_tokens_with_locations(tokens);
     Ok(parser.parse_query()?)
 }
 

@@ -33,8 +33,12 @@ use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJo
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use nyala_catalog::definitions::{Oid, Relation, Table, ViewDef};
 use nyala_catalog::external_table::open_external;
+use nyala_catalog::restore_point::{AsOf, PointScan};
+use nyala_catalog::types::SqlType;
 use nyala_catalog::{CatalogError, OpenReads, Part, ReadView, TableScan};
-use sqlparser::ast::{LimitClause, ObjectName, Query, Statement, Value, Visit, visit_relations};
+use sqlparser::ast::{
+    self, LimitClause, ObjectName, Query, SelectItem, Statement, Value, Visit, visit_relations,
+};
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, NYALA, PG_CATALOG, SystemView};
@@ -42,13 +46,13 @@ use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::names::{self, RelationName};
 use crate::sql::types::PostgresTypes;
-use crate::sql::{casts, normalize, parse};
+use crate::sql::{as_of, casts, dml, normalize, parameters, parse};
 use crate::workload::Workload;
 
 /// First character of names that only Nyala itself puts into a tree; no client can type a name that
 /// is looked up this way, for the tokenizer never gives it out unquoted and the parser's names are
 /// checked for it.
-const INTERNAL: char = '\u{1}';
+pub const INTERNAL: char = '\u{1}';
 
 /// Makes the [`SystemView`] when the first system relation or function is used.
 pub type SystemSource = Box<dyn Fn() -> Result<SystemView> + Send + Sync>;
@@ -201,6 +205,7 @@ impl Planner {
     ) -> Result<LogicalPlan> {
         let mut query = query.clone();
         fetch_is_limit(&mut query)?;
+        as_of::pin(self, &mut query)?;
         normalize::normalize(&mut query)?;
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters);
         let statement = Statement::Query(Box::new(query));
@@ -274,7 +279,7 @@ impl Planner {
         };
         match find(&base)? {
             Some(relation @ Relation::Table(table))
-                if table.is_hybrid() || part == Part::Snapshot =>
+                if table.is_hybrid() || matches!(part, Part::Snapshot | Part::History) =>
             {
                 Ok(Some((relation, part)))
             }
@@ -312,7 +317,11 @@ impl Planner {
         if let Some(system) = system {
             return Ok(system);
         }
+        if let Some((table, as_of)) = as_of::split(&name.name) {
+            return self.resolve_as_of(name, table, as_of);
+        }
         match self.find_relation(name)? {
+            Some((Relation::Table(table), Part::History)) => as_of::history(self, table),
             Some((Relation::Table(table), part)) => Ok(Arc::new(TableScan::new(
                 self.view.clone(),
                 Arc::clone(table),
@@ -326,6 +335,58 @@ impl Planner {
             },
             None => Err(names::undefined_relation(name)),
         }
+    }
+
+    /// A table as it was.
+    fn resolve_as_of(
+        &self,
+        name: &RelationName,
+        table: &str,
+        as_of: AsOf,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let name = RelationName {
+            schema: name.schema.clone(),
+            name: table.to_string(),
+        };
+        match self.find_relation(&name)? {
+            Some((Relation::Table(table), Part::All)) => {
+                let point = self.view.restore_point(table, as_of)?;
+                let (view, table) = (self.view.clone(), Arc::clone(table));
+                Ok(Arc::new(PointScan::new(view, table, point)))
+            }
+            Some(_) => Err(PgError::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!("\"{name}\" has no versions"),
+            )
+            .with_hint("Tables with a primary key have a version for each offload.")),
+            None => Err(names::undefined_relation(&name)),
+        }
+    }
+
+    /// The value of an expression that needs no row, cast to a type; `None` if it is not the same for the whole statement.
+    pub fn constant(&self, mut expr: ast::Expr, ty: &SqlType) -> Result<Option<ScalarValue>> {
+        parameters::wrap_in_cast(&mut expr, ty)?;
+        let query = dml::select(vec![SelectItem::UnnamedExpr(expr)], Vec::new(), None)?;
+        let LogicalPlan::Projection(projection) = self.plan(&query, Vec::new())? else {
+            return Ok(None);
+        };
+        let [expr] = projection.expr.as_slice() else {
+            return Ok(None);
+        };
+        Ok(match self.simplifier().simplify(expr.clone())?.unalias() {
+            Expr::Literal(value, _) => Some(value),
+            _ => None,
+        })
+    }
+
+    fn simplifier(&self) -> ExprSimplifier {
+        let context = SimplifyContext::builder()
+            .with_config_options(Arc::clone(self.state.config_options()))
+            .with_query_execution_start_time(
+                self.state.execution_props().query_execution_start_time,
+            )
+            .build();
+        ExprSimplifier::new(context)
     }
 
     fn view_provider(&self, view: &ViewDef) -> Result<Arc<dyn TableProvider>> {
@@ -430,13 +491,7 @@ impl ContextProvider for Planner {
             )
             .into());
         };
-        let context = SimplifyContext::builder()
-            .with_config_options(Arc::clone(self.state.config_options()))
-            .with_query_execution_start_time(
-                self.state.execution_props().query_execution_start_time,
-            )
-            .build();
-        let simplifier = ExprSimplifier::new(context);
+        let simplifier = self.simplifier();
         let schema = DFSchema::empty();
         let args = args
             .into_iter()

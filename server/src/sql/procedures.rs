@@ -6,22 +6,26 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use nyala_catalog::definitions::{Relation, Table, arrow_schema};
+use datafusion::physical_expr::PhysicalExpr;
+use nyala_catalog::definitions::{DatabaseDef, Oid, Relation, Table, arrow_schema};
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{JobRecord, JobStatus, Part, housekeeping, offload};
+use nyala_catalog::{Catalog, JobRecord, JobStatus, Part, housekeeping, offload, vacuum};
 use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
 
+use crate::clock;
 use crate::error::{PgError, Result, sqlstate};
 use crate::jobs;
 use crate::pg_catalog::NYALA;
-use crate::server::Server;
+use crate::session::Session;
 use crate::sql::planner::Planner;
+use crate::sql::restore::Restore;
 use crate::sql::{ddl, names, parse};
 
-/// The procedures and their result columns.
-const PROCEDURES: [(&str, &[&str]); 2] = [
+/// The procedures: names, arguments, result columns.
+const PROCEDURES: [(&str, &str, &[&str]); 4] = [
     (
         "housekeeping",
+        "table",
         &[
             "rows_moved",
             "rows_folded",
@@ -31,6 +35,7 @@ const PROCEDURES: [(&str, &[&str]); 2] = [
     ),
     (
         "offload",
+        "table",
         &[
             "rows_written",
             "rows_refreshed",
@@ -39,6 +44,16 @@ const PROCEDURES: [(&str, &[&str]); 2] = [
             "snapshot_version",
         ],
     ),
+    (
+        "restore",
+        "table, version",
+        &["rows_deleted", "rows_written"],
+    ),
+    (
+        "vacuum",
+        "table",
+        &["versions_dropped", "files_removed", "bytes_removed"],
+    ),
 ];
 
 /// Result columns of a procedure.
@@ -46,65 +61,138 @@ pub fn columns(function: &Function, database: &str) -> Result<SchemaRef> {
     let name = names::relation_name(&function.name, database)?;
     let known = PROCEDURES
         .iter()
-        .find(|(procedure, _)| name.schema.as_deref() == Some(NYALA) && name.name == *procedure);
-    let (_, columns) = known.ok_or_else(|| undefined(&name.to_string(), function))?;
+        .find(|(procedure, ..)| name.schema.as_deref() == Some(NYALA) && name.name == *procedure);
+    let (.., columns) = known.ok_or_else(|| undefined(&name.to_string(), function))?;
     let fields = columns.iter().map(|name| SqlType::Int8.field(name, false));
     Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
 fn undefined(name: &str, function: &Function) -> PgError {
-    let count = text_arguments(function).map_or(0, |arguments| arguments.len());
+    let count = arguments(function).map_or(0, |arguments| arguments.len());
+    let known = PROCEDURES.map(|(name, arguments, _)| format!("nyala.{name}({arguments})"));
     PgError::new(
         sqlstate::UNDEFINED_FUNCTION,
         format!("procedure {name} with {count} arguments does not exist"),
     )
-    .with_hint("There are nyala.housekeeping(table) and nyala.offload(table).")
+    .with_hint(format!("There are {}.", known.join(", ")))
+}
+
+/// A procedure with its arguments.
+enum Job {
+    Housekeeping(Arc<dyn PhysicalExpr>),
+    Offload,
+    Restore(Restore),
+    Vacuum,
 }
 
 /// Runs a procedure. It commits by itself, so it cannot stand in a transaction block.
 pub async fn call(
-    server: &Server,
-    planner: &Planner,
+    session: &Session,
+    planner: Planner,
     function: &Function,
     started_by: &str,
 ) -> Result<RecordBatch> {
+    let server = session.server();
     let name = names::relation_name(&function.name, &planner.database)?;
-    let arguments = text_arguments(function)?;
-    match (
-        name.schema.as_deref(),
-        name.name.as_str(),
-        arguments.as_slice(),
-    ) {
-        (Some(NYALA), kind @ ("housekeeping" | "offload"), [table]) => {
-            let table = find_table(planner, table)?;
-            let schema = columns(function, &planner.database)?;
-            let database = &planner.view.definitions.database;
-            let record = JobRecord {
-                id: 0,
-                database: database.oid,
-                schema: schema_name(planner, &table),
-                table: table.def.name.clone(),
-                kind: kind.to_string(),
-                started_by: started_by.to_string(),
-                started_us: 0,
-                finished_us: None,
-                status: JobStatus::Running,
-                result: None,
-            };
-            let work = async {
-                let numbers = match kind {
-                    "housekeeping" => run_housekeeping(server, planner, &table).await?.to_vec(),
-                    _ => run_offload(server, planner, &table).await?.to_vec(),
-                };
-                let names = schema.fields().iter().map(|field| field.name().clone());
-                let numbers = names.zip(numbers).collect();
-                Ok(Numbers(numbers))
-            };
-            let done = jobs::recorded(server, record, work).await?;
-            let numbers: Vec<u64> = done.0.iter().map(|(_, number)| *number).collect();
-            row(schema, &numbers)
+    let arguments = arguments(function)?;
+    let unknown = || undefined(&name.to_string(), function);
+    if name.schema.as_deref() != Some(NYALA) {
+        return Err(unknown());
+    }
+    let (table, job) = match (name.name.as_str(), arguments.as_slice()) {
+        ("housekeeping", [Argument::Text(table)]) => {
+            let table = find_table(&planner, table)?;
+            let rule = compiled_rule(&planner, &table)?;
+            (table, Job::Housekeeping(rule))
         }
-        _ => Err(undefined(&name.to_string(), function)),
+        ("offload", [Argument::Text(table)]) => (find_table(&planner, table)?, Job::Offload),
+        ("vacuum", [Argument::Text(table)]) => (find_table(&planner, table)?, Job::Vacuum),
+        ("restore", [Argument::Text(table), Argument::Number(version)]) => {
+            let table = find_table(&planner, table)?;
+            let restore = Restore::new(&planner, &table, *version)?;
+            (table, Job::Restore(restore))
+        }
+        _ => return Err(unknown()),
+    };
+    let schema = columns(function, &planner.database)?;
+    let record = JobRecord {
+        id: 0,
+        database: planner.view.definitions.database.oid,
+        schema: schema_name(&planner, &table),
+        table: table.def.name.clone(),
+        kind: name.name.clone(),
+        started_by: started_by.to_string(),
+        started_us: 0,
+        finished_us: None,
+        status: JobStatus::Running,
+        result: None,
+    };
+    let database = planner.view.definitions.database.clone();
+    // A job that removes things waits for no transaction of its own caller.
+    drop(planner);
+    let names = schema.fields().iter().map(|field| field.name().clone());
+    let names: Vec<String> = names.collect();
+    let work = async {
+        let numbers = match job {
+            Job::Restore(restore) => restore.run(session).await?,
+            job => {
+                let (catalog, oid) = (Arc::clone(&server.catalog), table.def.oid);
+                let run = async move { job.run(&catalog, &database, oid).await };
+                server.workload.job(run).await?
+            }
+        };
+        Ok(Numbers(names.into_iter().zip(numbers).collect()))
+    };
+    let done = jobs::recorded(server, record, work).await?;
+    let numbers: Vec<u64> = done.0.iter().map(|(_, number)| *number).collect();
+    row(schema, &numbers)
+}
+
+impl Job {
+    /// Does the work; returns the numbers of the result. What an offload or housekeeping leaves behind is removed at once.
+    async fn run(
+        self,
+        catalog: &Arc<Catalog>,
+        database: &DatabaseDef,
+        oid: Oid,
+    ) -> Result<Vec<u64>> {
+        let numbers = match self {
+            Self::Housekeeping(rule) => {
+                let done = housekeeping::run(catalog, database, oid, &rule).await?;
+                vec![
+                    done.rows_moved,
+                    done.rows_folded,
+                    done.files_written,
+                    done.closed_version,
+                ]
+            }
+            Self::Offload => {
+                let done = offload::run(catalog, database, oid, clock::now_us()).await?;
+                vec![
+                    done.rows_written,
+                    done.rows_refreshed,
+                    done.files_written,
+                    done.files_replaced,
+                    done.snapshot_version,
+                ]
+            }
+            Self::Vacuum => {
+                let done = vacuum::run(catalog, database, oid, clock::now_us()).await?;
+                return Ok(vec![
+                    done.versions_dropped,
+                    done.files_removed,
+                    done.bytes_removed,
+                ]);
+            }
+            Self::Restore(_) => {
+                return Err(PgError::internal("a restore is no job of the catalog"));
+            }
+        };
+        if let Err(error) = vacuum::run(catalog, database, oid, clock::now_us()).await {
+            // The next run removes what this one could not.
+            tracing::warn!(oid, %error, "files that are not needed stay for now");
+        }
+        Ok(numbers)
     }
 }
 
@@ -129,20 +217,6 @@ fn schema_name(planner: &Planner, table: &Table) -> String {
         .unwrap_or_default()
 }
 
-async fn run_offload(server: &Server, planner: &Planner, table: &Table) -> Result<[u64; 5]> {
-    let (catalog, oid) = (Arc::clone(&server.catalog), table.def.oid);
-    let database = planner.view.definitions.database.clone();
-    let job = async move { Ok(offload::run(&catalog, &database, oid).await?) };
-    let report = server.workload.job(job).await?;
-    Ok([
-        report.rows_written,
-        report.rows_refreshed,
-        report.files_written,
-        report.files_replaced,
-        report.snapshot_version,
-    ])
-}
-
 fn row(schema: SchemaRef, numbers: &[u64]) -> Result<RecordBatch> {
     let arrays = numbers.iter().map(|number| -> ArrayRef {
         Arc::new(Int64Array::from(vec![
@@ -152,8 +226,14 @@ fn row(schema: SchemaRef, numbers: &[u64]) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, arrays.collect())?)
 }
 
-fn text_arguments(function: &Function) -> Result<Vec<String>> {
-    let wrong = || PgError::syntax("procedures take string literals");
+/// An argument of a procedure.
+enum Argument {
+    Text(String),
+    Number(u64),
+}
+
+fn arguments(function: &Function) -> Result<Vec<Argument>> {
+    let wrong = || PgError::syntax("procedures take string literals and numbers");
     let list = match &function.args {
         FunctionArguments::None => return Ok(Vec::new()),
         FunctionArguments::List(list) => &list.args,
@@ -162,7 +242,10 @@ fn text_arguments(function: &Function) -> Result<Vec<String>> {
     list.iter()
         .map(|argument| match argument {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
-                Value::SingleQuotedString(text) => Ok(text.clone()),
+                Value::SingleQuotedString(text) => Ok(Argument::Text(text.clone())),
+                Value::Number(number, _) => {
+                    number.parse().map(Argument::Number).map_err(|_| wrong())
+                }
                 _ => Err(wrong()),
             },
             _ => Err(wrong()),
@@ -192,7 +275,8 @@ fn find_table(planner: &Planner, table: &str) -> Result<Arc<Table>> {
     }
 }
 
-async fn run_housekeeping(server: &Server, planner: &Planner, table: &Table) -> Result<[u64; 4]> {
+/// The table's closing rule over all its columns.
+fn compiled_rule(planner: &Planner, table: &Table) -> Result<Arc<dyn PhysicalExpr>> {
     let Some(closing) = &table.def.closing else {
         return Err(PgError::new(
             sqlstate::WRONG_OBJECT_TYPE,
@@ -202,15 +286,5 @@ async fn run_housekeeping(server: &Server, planner: &Planner, table: &Table) -> 
     let columns = &table.def.columns;
     let rule = ddl::closing_rule(planner, &closing.closed_when, columns)?;
     let schema = DFSchema::try_from(arrow_schema(columns))?;
-    let rule = planner.state.create_physical_expr(rule, &schema)?;
-    let (catalog, oid) = (Arc::clone(&server.catalog), table.def.oid);
-    let database = planner.view.definitions.database.clone();
-    let job = async move { Ok(housekeeping::run(&catalog, &database, oid, &rule).await?) };
-    let report = server.workload.job(job).await?;
-    Ok([
-        report.rows_moved,
-        report.rows_folded,
-        report.files_written,
-        report.closed_version,
-    ])
+    Ok(planner.state.create_physical_expr(rule, &schema)?)
 }

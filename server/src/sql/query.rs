@@ -31,7 +31,10 @@ pub async fn run_plan(planner: &Planner, plan: &LogicalPlan) -> Result<SendableR
     let rows = planner.run(physical);
     // Optimisers rename and forget metadata; what the client was told stays.
     let told = Arc::clone(&schema);
+    // As long as rows come, no file that they come from is removed.
+    let view = planner.view.clone();
     let rows = rows.map(move |batch| {
+        let _ = &view;
         let batch = batch?;
         let options =
             arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

@@ -1,0 +1,139 @@
+//! PostgreSQL's dialect with versions of tables: `t FOR SYSTEM_TIME AS OF …`, `t VERSION AS OF n`.
+//!
+//! Everything but the versions is `PostgreSqlDialect`'s own. The dialect is used for texts that contain one of the two phrases
+//! only: with versions switched on the parser takes a few more words behind a table's name for their beginning.
+
+use std::any::TypeId;
+
+use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+const PLAIN: PostgreSqlDialect = PostgreSqlDialect {};
+
+/// See the module.
+#[derive(Debug)]
+pub struct VersionedDialect;
+
+/// Answers each method as `PostgreSqlDialect` does.
+macro_rules! as_postgresql {
+    ($($name:ident($($argument:ident: $ty:ty),*) -> $answer:ty;)*) => {
+        $(fn $name(&self, $($argument: $ty),*) -> $answer {
+            PLAIN.$name($($argument),*)
+        })*
+    };
+}
+
+impl Dialect for VersionedDialect {
+    /// The parser asks for the type where no method stands for a difference.
+    fn dialect(&self) -> TypeId {
+        TypeId::of::<PostgreSqlDialect>()
+    }
+
+    fn supports_table_versioning(&self) -> bool {
+        true
+    }
+
+    as_postgresql! {
+        identifier_quote_style(identifier: &str) -> Option<char>;
+        is_delimited_identifier_start(ch: char) -> bool;
+        is_identifier_start(ch: char) -> bool;
+        is_identifier_part(ch: char) -> bool;
+        supports_unicode_string_literal() -> bool;
+        is_reserved_for_identifier(word: Keyword) -> bool;
+        is_custom_operator_part(ch: char) -> bool;
+        get_next_precedence(parser: &Parser) -> Option<Result<u8, ParserError>>;
+        supports_filter_during_aggregation() -> bool;
+        supports_group_by_expr() -> bool;
+        prec_value(precedence: Precedence) -> u8;
+        allow_extract_custom() -> bool;
+        allow_extract_single_quotes() -> bool;
+        supports_create_index_with_clause() -> bool;
+        supports_explain_with_utility_options() -> bool;
+        supports_listen_notify() -> bool;
+        supports_factorial_operator() -> bool;
+        supports_bitwise_shift_operators() -> bool;
+        supports_comment_on() -> bool;
+        supports_load_extension() -> bool;
+        supports_named_fn_args_with_colon_operator() -> bool;
+        supports_named_fn_args_with_expr_name() -> bool;
+        supports_empty_projections() -> bool;
+        supports_nested_comments() -> bool;
+        supports_string_escape_constant() -> bool;
+        supports_numeric_literal_underscores() -> bool;
+        supports_array_typedef_with_brackets() -> bool;
+        supports_geometric_types() -> bool;
+        supports_set_names() -> bool;
+        supports_alter_column_type_using() -> bool;
+        supports_notnull_operator() -> bool;
+        supports_interval_options() -> bool;
+        supports_insert_table_alias() -> bool;
+        supports_create_table_like_parenthesized() -> bool;
+        supports_select_wildcard_with_alias() -> bool;
+        supports_comma_separated_trim() -> bool;
+        supports_xml_expressions() -> bool;
+        supports_comment_optimizer_hint() -> bool;
+    }
+}
+
+/// The dialect to parse tokens with.
+pub fn dialect_of(tokens: &[TokenWithSpan]) -> &'static dyn Dialect {
+    const PHRASES: [&[&str]; 2] = [&["FOR", "SYSTEM_TIME"], &["VERSION", "AS", "OF"]];
+    let words: Vec<Option<&str>> = tokens
+        .iter()
+        .filter(|token| !matches!(token.token, Token::Whitespace(_)))
+        .map(|token| match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => Some(word.value.as_str()),
+            _ => None,
+        })
+        .collect();
+    let found = PHRASES.iter().any(|phrase| {
+        words.windows(phrase.len()).any(|words| {
+            let same = |(word, wanted): (&Option<&str>, &&str)| {
+                word.is_some_and(|word| word.eq_ignore_ascii_case(wanted))
+            };
+            words.iter().zip(*phrase).all(same)
+        })
+    });
+    match found {
+        true => &VersionedDialect,
+        false => &PLAIN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlparser::ast::{Expr, TableFactor, TableVersion};
+    use sqlparser::tokenizer::Tokenizer;
+
+    use super::*;
+
+    fn version(sql: &str) -> Option<TableVersion> {
+        let tokens = Tokenizer::new(&PLAIN, sql)
+            .tokenize_with_location()
+            .unwrap();
+        let dialect = dialect_of(&tokens);
+        let mut parser = Parser::new(dialect).with_tokens_with_locations(tokens);
+        let query = parser.parse_query().unwrap();
+        let select = query.body.as_select().unwrap();
+        match &select.from[0].relation {
+            TableFactor::Table { version, .. } => version.clone(),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn versions_are_parsed_where_they_stand() {
+        assert!(matches!(
+            version("SELECT 1 FROM t FOR SYSTEM_TIME AS OF now() - interval '1 day' AS a"),
+            Some(TableVersion::ForSystemTimeAsOf(Expr::BinaryOp { .. }))
+        ));
+        assert!(matches!(
+            version("SELECT 1 FROM t version as of 7 WHERE x::int = 1"),
+            Some(TableVersion::VersionAsOf(_))
+        ));
+        assert_eq!(version("SELECT 1 FROM t version"), None);
+        assert_eq!(version("SELECT 'for system_time' FROM t at"), None);
+    }
+}
