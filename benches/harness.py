@@ -34,6 +34,13 @@ POSTGRES_SETTINGS = {
 }
 
 
+# After this long no further repetition of one piece of work begins, and background work is not waited for any more.
+MEASURING_SECONDS_MAX = 60
+SETTLING_SECONDS_MAX = 120
+
+COPY_BYTES_MAX = 512 << 20
+
+
 @dataclass(frozen=True)
 class Size:
     """How large a run is. The factor scales rows; a quick run also repeats less."""
@@ -86,11 +93,15 @@ class Server:
             return connection.execute(query).fetchone()[0]
 
     def copy(self, table, csv):
-        """Loads a CSV file by COPY FROM STDIN; the client only passes blocks on."""
+        """Loads a CSV file by COPY FROM STDIN; the client only passes blocks on. A transaction's writes
+        are held in memory, so large files are several transactions."""
         with self.connect() as connection, connection.cursor() as cursor, open(csv, "rb") as file:
-            with cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)") as copying:
-                while block := file.read(1 << 20):
-                    copying.write(block)
+            left = csv.stat().st_size
+            while left > 0:
+                with cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)") as copying:
+                    for block in blocks(file, COPY_BYTES_MAX):
+                        copying.write(block)
+                        left -= len(block)
 
     def environment(self):
         return {
@@ -158,6 +169,21 @@ class Server:
         """What the files take; journals that are reserved and not yet written take nothing."""
         files = (self.directory / below).rglob("*")
         return sum(file.stat().st_blocks * 512 for file in files if file.is_file())
+
+    def settle(self):
+        """Waits until work in the background, such as compaction, is done: a second without use of
+        a processor. Returns the seconds waited."""
+        began = time.monotonic()
+        while time.monotonic() - began < SETTLING_SECONDS_MAX:
+            before = self.cpu_seconds()
+            time.sleep(1)
+            if self.cpu_seconds() - before < 0.05:
+                break
+        return time.monotonic() - began
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def crash(self):
         """Ends the server without a word: SIGKILL; PostgreSQL's own form of it takes its children along."""
@@ -264,6 +290,15 @@ def scratch(directory=None):
         shutil.rmtree(path, ignore_errors=True)
 
 
+def blocks(file, bytes_max):
+    """Blocks of a file up to a number of bytes, the last of them up to the end of its line."""
+    size = 0
+    while size < bytes_max and (block := file.read(1 << 20)):
+        size += len(block)
+        yield block
+    yield file.readline()
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -278,14 +313,17 @@ def seconds(work):
 
 def median_seconds(work, runs):
     """The median of several runs after one that is not counted."""
-    work()
-    return statistics.median(seconds(work) for _ in range(runs))
+    return paired_seconds(work, None, runs)[0]
 
 
 def paired_seconds(ours, theirs, runs):
     """Medians of two pieces of work that take turns, so that both meet the same noise; the first
-    round is not counted."""
-    ours()
-    theirs()
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(runs)]
-    return tuple(statistics.median(side) for side in zip(*pairs))
+    round is not counted. What is very slow is repeated less."""
+    works = [work for work in (ours, theirs) if work]
+    began = time.monotonic()
+    for work in works:
+        work()
+    rounds = []
+    while len(rounds) < runs and (not rounds or time.monotonic() - began < MEASURING_SECONDS_MAX):
+        rounds.append([seconds(work) for work in works])
+    return [statistics.median(side) for side in zip(*rounds)]

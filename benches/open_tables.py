@@ -24,6 +24,7 @@ def closed_table(server, csv):
     server.execute(ACCOUNTS.create("accounts", "WITH (closed_when = 'true')"))
     server.copy("accounts", csv)
     server.execute("CALL nyala.housekeeping('accounts')")
+    server.settle()
 
 
 def rates(start, fill, script, clients, size):
@@ -127,6 +128,7 @@ def analytics_of_nyala(report, csv, rows, folder, size):
         open_table(server, csv)
         with server.connect() as connection:
             connection.execute("CALL nyala.offload('accounts')")
+            server.settle()
             for changed in (False, True):
                 if changed:
                     connection.execute(ACCOUNTS.update.format(table="accounts"))

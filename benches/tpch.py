@@ -28,17 +28,18 @@ def tpch(report, size):
                 )
                 report.table(f"TPC-H, {held}", ("query", "Nyala (s)", "DuckDB 2 (s)", "ratio", "bar", ""), note)
                 if how:
-                    load(report, connection, folder, *how)
+                    load(report, server, connection, folder, *how)
                 else:
                     tpch_data.open_files(connection, folder)
                 compare(report, connection, duck, scale, size.runs)
 
 
-def load(report, connection, folder, options, call):
+def load(report, server, connection, folder, options, call):
     rows, took = tpch_data.load_nyala(connection, folder, options)
     report.fact("INSERT … SELECT from the files, rows/s", rows / took)
     took = harness.seconds(lambda: [connection.execute(f"CALL nyala.{call}('{table}')") for table in tpch_data.TABLES])
     report.fact(f"{call}, rows/s", rows / took)
+    report.fact(f"work in the background after {call}, s", server.settle())
 
 
 def compare(report, connection, duck, scale, runs):
