@@ -173,6 +173,12 @@ impl From<arrow::error::ArrowError> for CatalogError {
     }
 }
 
+impl From<parquet::errors::ParquetError> for CatalogError {
+    fn from(error: parquet::errors::ParquetError) -> Self {
+        Self::new(ErrorKind::Io, error.to_string())
+    }
+}
+
 impl From<serde_json::Error> for CatalogError {
     fn from(error: serde_json::Error) -> Self {
         Self::corrupted(format!("stored definition does not decode: {error}"))

@@ -26,6 +26,8 @@ use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use nyala_catalog::types::{NUMERIC_DEFAULT, SqlType, UTC};
 
+pub use interval::parse_interval;
+
 use super::encode::{DateOrder, TimeZone};
 
 /// Input that is not a value of its type.
