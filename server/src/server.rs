@@ -18,6 +18,9 @@ use crate::pg_catalog::{self, ActivityRow};
 use crate::sql::operators::IntervalPlanner;
 use crate::workload::Workload;
 
+/// A connection's line in `pg_stat_activity`.
+pub type Activity = Arc<Mutex<ActivityRow>>;
+
 /// The server.
 pub struct Server {
     /// What exists and where rows lie.
@@ -27,7 +30,7 @@ pub struct Server {
     /// When the server started, in microseconds since 1970.
     pub started_us: i64,
     state: SessionState,
-    activity: Mutex<BTreeMap<i32, ActivityRow>>,
+    activity: Mutex<BTreeMap<i32, Activity>>,
     background: AtomicI32,
 }
 
@@ -78,16 +81,14 @@ impl Server {
         state
     }
 
-    /// Adds or replaces a connection's line in `pg_stat_activity`.
-    pub fn set_activity(&self, row: ActivityRow) {
-        self.activity.lock().insert(row.process_id, row);
-    }
-
-    /// Changes a connection's line.
-    pub fn change_activity(&self, process_id: i32, change: impl FnOnce(&mut ActivityRow)) {
-        if let Some(row) = self.activity.lock().get_mut(&process_id) {
-            change(row);
-        }
+    /// Adds or replaces a connection's line in `pg_stat_activity`. The session changes it through what is returned, which no
+    /// other session waits for.
+    pub fn set_activity(&self, row: ActivityRow) -> Activity {
+        let process_id = row.process_id;
+        let activity: Activity = Arc::new(Mutex::new(row));
+        let mut all = self.activity.lock();
+        all.insert(process_id, Arc::clone(&activity));
+        activity
     }
 
     /// Removes a connection's line.
@@ -97,7 +98,8 @@ impl Server {
 
     /// All connections.
     pub fn activity(&self) -> Vec<ActivityRow> {
-        self.activity.lock().values().cloned().collect()
+        let all = self.activity.lock();
+        all.values().map(|row| row.lock().clone()).collect()
     }
 
     /// The process id of a session that no client has: negative, and no other's.
@@ -110,7 +112,7 @@ impl Server {
         self.activity
             .lock()
             .values()
-            .filter(|row| row.database_oid == database)
+            .filter(|row| row.lock().database_oid == database)
             .count()
     }
 }

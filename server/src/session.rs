@@ -26,7 +26,7 @@ use crate::pg_catalog::{ActivityRow, JobSource, SessionFacts, SystemView};
 use crate::pgwire::copy_format::CopyOptions;
 use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
-use crate::server::Server;
+use crate::server::{Activity, Server};
 use crate::session::cancel::{CancelToken, Canceller};
 use crate::session::settings::Settings;
 use crate::sql::names::{self, RelationName};
@@ -150,6 +150,7 @@ pub struct Session {
     pub statements: Statements,
     /// For whom jobs are recorded.
     pub started_by: String,
+    activity: Activity,
 }
 
 impl Drop for Session {
@@ -201,7 +202,7 @@ impl Session {
             settings.set_start(name, value)?;
         }
         let now_us = clock::now_us();
-        server.set_activity(ActivityRow {
+        let activity = server.set_activity(ActivityRow {
             process_id: start.process_id,
             database_oid: database.oid,
             database: database.name.clone(),
@@ -227,6 +228,7 @@ impl Session {
             notices: Vec::new(),
             statements: Statements::default(),
             started_by: role.name.clone(),
+            activity,
         })
     }
 
@@ -390,14 +392,15 @@ impl Session {
         prepared: &Prepared,
         parameters: &[ScalarValue],
         scope: Scope,
-    ) -> Result<Option<Outcome>> {
+    ) -> Result<Option<RecordBatch>> {
         if scope == Scope::Block || !matches!(self.state, State::Idle) {
             return Ok(None);
         }
         match self.point_statement(prepared)? {
             Some(point) if point.is_select() => {
                 self.note_activity(prepared);
-                self.look_up(&point, parameters)
+                point
+                    .select_now(&self.server.catalog, parameters)
                     .map_err(|error| located(error, &prepared.sql))
             }
             _ => Ok(None),
@@ -406,12 +409,11 @@ impl Session {
 
     fn note_activity(&self, prepared: &Prepared) {
         let now_us = clock::now_us();
-        self.server.change_activity(self.process_id, |row| {
-            row.state = "active";
-            row.query = Arc::clone(&prepared.activity);
-            row.query_start_us = Some(now_us);
-            row.state_change_us = Some(now_us);
-        });
+        let mut row = self.activity.lock();
+        row.state = "active";
+        row.query = Arc::clone(&prepared.activity);
+        row.query_start_us = Some(now_us);
+        row.state_change_us = Some(now_us);
     }
 
     async fn execute_statement(
@@ -574,13 +576,13 @@ impl Session {
         };
         let changes = self.settings.take_changes();
         let name = changes.iter().find(|(name, _)| name == "application_name");
-        self.server.change_activity(self.process_id, |row| {
-            row.state = state;
-            row.state_change_us = Some(clock::now_us());
-            if let Some((_, name)) = name {
-                row.application_name.clone_from(name);
-            }
-        });
+        let mut row = self.activity.lock();
+        row.state = state;
+        row.state_change_us = Some(clock::now_us());
+        if let Some((_, name)) = name {
+            row.application_name.clone_from(name);
+        }
+        drop(row);
         changes
     }
 

@@ -5,6 +5,7 @@ mod external;
 mod moving;
 mod schedules;
 mod uniqueness;
+mod vacuum;
 
 use libtest_mimic::Trial;
 
@@ -15,5 +16,6 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(moving::trials());
     trials.extend(schedules::trials());
     trials.extend(uniqueness::trials());
+    trials.extend(vacuum::trials());
     trials
 }

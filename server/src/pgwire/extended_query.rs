@@ -13,7 +13,7 @@ use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::connection::Connection;
 use crate::pgwire::copy;
 use crate::pgwire::decode::{ColumnParser, InputSettings, ValueError};
-use crate::pgwire::encode::Format;
+use crate::pgwire::encode::{Format, RowEncoder};
 use crate::pgwire::messages::backend;
 use crate::pgwire::messages::frontend::{Bind, Target};
 use crate::pgwire::portal::{Portal, PortalState};
@@ -169,6 +169,10 @@ impl Connection {
         let alone = !self.block_open && self.channel.only_sync_follows();
         let scope = if alone { Scope::Alone } else { Scope::Block };
         self.block_open |= !alone;
+        if max_rows == 0 && self.send_now(&mut portal, scope)? {
+            self.portals.insert(name, portal);
+            return Ok(());
+        }
         match self.run_portal(&name, &mut portal, max_rows, scope).await? {
             Completion::Empty => self.complete(None),
             Completion::Tag(tag) => self.complete(Some(&tag)),
@@ -180,6 +184,27 @@ impl Connection {
         self.portals.insert(name, portal);
         self.end_portals_since(before);
         Ok(())
+    }
+
+    /// Runs a portal that is a lookup of one row, if the row is at hand: nothing to wait for, to stream or to cancel.
+    fn send_now(&mut self, portal: &mut Portal, scope: Scope) -> Result<bool> {
+        let (Some(prepared), PortalState::Bound(values)) =
+            (&portal.statement.prepared, &portal.state)
+        else {
+            return Ok(false);
+        };
+        let Some(rows) = self.session.execute_now(prepared, values, scope)? else {
+            return Ok(false);
+        };
+        let schema = prepared.columns.clone().unwrap_or_else(|| rows.schema());
+        let settings = self.session.format_settings();
+        let encoder = RowEncoder::new(&schema, &portal.formats, settings)?;
+        let count = rows.num_rows();
+        self.channel
+            .encode(|out| Ok(encoder.encode(&rows, 0..count, out)?))?;
+        portal.state = PortalState::Exhausted("SELECT 0".to_string());
+        self.complete(Some(if count == 0 { "SELECT 0" } else { "SELECT 1" }));
+        Ok(true)
     }
 
     async fn run_portal(
@@ -222,14 +247,8 @@ impl Connection {
             }
             PortalState::Suspended(rows) => rows,
             PortalState::Bound(values) => {
-                let outcome = match session.execute_now(prepared, &values, scope)? {
-                    Some(outcome) => outcome,
-                    None => {
-                        let work = session.execute(prepared, values, scope, &token);
-                        running.until_done(work).await?
-                    }
-                };
-                match outcome {
+                let work = session.execute(prepared, values, scope, &token);
+                match running.until_done(work).await? {
                     Outcome::Done(tag) => return Ok(Completion::Tag(tag)),
                     Outcome::CopyIn(copy) => {
                         let copying = copy::copy_in(&mut running, session, copy, scope);

@@ -180,31 +180,18 @@ impl Session {
         }
         let rows = match self.state.transaction() {
             Some(transaction) => cancel.run(point.select(transaction, parameters)).await?,
-            None => {
-                if let Some(outcome) = self.look_up(point, parameters)? {
-                    return Ok(outcome);
+            None => match point.select_now(&self.server.catalog, parameters)? {
+                Some(rows) => rows,
+                None => {
+                    let transaction = self.server.catalog.begin(&self.database)?;
+                    cancel.run(point.select(&transaction, parameters)).await?
                 }
-                let transaction = self.server.catalog.begin(&self.database)?;
-                cancel.run(point.select(&transaction, parameters)).await?
-            }
+            },
         };
         Ok(Outcome::Rows {
             stream: query::stream_of(rows),
             tag: RowsTag::Select,
         })
-    }
-
-    /// Reads one row outside a transaction, if the row store alone can tell.
-    pub(super) fn look_up(
-        &self,
-        point: &PointStatement,
-        parameters: &[ScalarValue],
-    ) -> Result<Option<Outcome>> {
-        let rows = point.select_now(&self.server.catalog, parameters)?;
-        Ok(rows.map(|rows| Outcome::Rows {
-            stream: query::stream_of(rows),
-            tag: RowsTag::Select,
-        }))
     }
 
     /// Runs a writing statement in the open transaction, or in one of its own.
