@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use quick_cache::Weighter;
@@ -27,7 +27,7 @@ use quick_cache::sync::Cache;
 use crate::definitions::{StorageId, Table};
 use crate::error::{CatalogError, Result};
 use crate::key_range::KeyRange;
-use crate::open_table::{OpenScanExec, RowSource};
+use crate::open_table::{OpenScanExec, RowSource, key_ordering};
 use crate::row_codec::Bytes;
 use crate::shadow_log::ShadowLog;
 use crate::transaction::ReadView;
@@ -126,7 +126,10 @@ impl FreshRows {
         }
         let mut sides: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         if !batches.is_empty() {
-            sides.push(MemorySourceConfig::try_new_exec(&[batches], schema, None)?);
+            let order = key_ordering(table, projection).into_iter().collect();
+            let rows = MemorySourceConfig::try_new(&[batches], schema, None)?
+                .try_with_sort_information(order)?;
+            sides.push(DataSourceExec::from_data_source(rows));
         }
         if !late.is_empty() {
             let late = late.into_iter().filter(|key| holds(start, end, key));

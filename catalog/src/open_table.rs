@@ -8,12 +8,16 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result as DataFusionResult, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr,
+};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
@@ -46,6 +50,17 @@ pub(crate) struct OpenScanExec {
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+}
+
+/// The order of rows in key order, as far as the leading key columns are among those read.
+pub(crate) fn key_ordering(table: &Table, projection: &[usize]) -> Option<LexOrdering> {
+    let columns = table.key_columns().iter().map_while(|key| {
+        let at = projection.iter().position(|column| column == key)?;
+        let name = table.schema.fields().get(*key)?.name();
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(name, at));
+        Some(PhysicalSortExpr::new(column, SortOptions::new(false, true)))
+    });
+    LexOrdering::new(columns.collect::<Vec<_>>())
 }
 
 /// Which rows of the row store a scan reads.
@@ -87,8 +102,13 @@ impl OpenScanExec {
         limit: Option<usize>,
     ) -> Result<Self> {
         let schema = table.codec.projected_schema(&projection)?;
+        let mut equivalences = EquivalenceProperties::new(Arc::clone(&schema));
+        // Own writes are merged in key order, too. A list of keys is in the order of the list.
+        if matches!(range, KeyRange::Range(..)) {
+            equivalences.add_orderings(key_ordering(&table, &projection));
+        }
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
+            equivalences,
             Partitioning::UnknownPartitioning(1),
             EmissionType::Incremental,
             Boundedness::Bounded,

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::clock;
 use crate::error::Result;
 use crate::pg_catalog::{self, ActivityRow};
+use crate::sql::date_comparison::DateComparison;
 use crate::sql::operators::IntervalPlanner;
 use crate::workload::Workload;
 
@@ -62,6 +63,7 @@ impl Server {
             .with_expr_planners(planners)
             .with_scalar_functions(scalar)
             .with_aggregate_functions(aggregate)
+            .with_optimizer_rule(Arc::new(DateComparison))
             .build();
         Ok(Self {
             catalog,

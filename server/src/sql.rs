@@ -15,6 +15,7 @@
 pub mod as_of;
 pub mod casts;
 pub mod copy;
+pub mod date_comparison;
 pub mod ddl;
 mod dialect;
 pub mod dml;

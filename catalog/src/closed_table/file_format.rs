@@ -17,7 +17,7 @@ const ROW_GROUP_ROWS: usize = 1 << 20;
 const ROW_GROUP_BYTES: usize = 256 << 20;
 
 /// Rows of a page: what a key probe decodes to look at one row.
-const PAGE_ROWS: usize = 20_000;
+const PAGE_ROWS: usize = 8_192;
 
 /// Level of zstd for text.
 const TEXT_ZSTD_LEVEL: i32 = 1;

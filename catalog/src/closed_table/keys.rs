@@ -5,6 +5,7 @@
 //! what is left only the key columns are decoded, and each row is probed in a hash set of the keys.
 //! Every step may only rule out what cannot match, so the answer is exact.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -83,6 +84,63 @@ impl ClosedTable {
         }
         let of_row = |id: &u32| found.get(*id as usize).copied().flatten();
         Ok(keys.id_of_row.iter().map(of_row).collect())
+    }
+}
+
+impl ClosedTable {
+    /// Whole rows of version `at` by file and row, file by file; only the pages that hold them are read.
+    pub(crate) async fn rows_at(
+        &self,
+        at: &ClosedVersion,
+        positions: &[(usize, u32)],
+    ) -> Result<Vec<RecordBatch>> {
+        let mut by_file: BTreeMap<usize, Vec<u32>> = BTreeMap::new();
+        for (file, row) in positions {
+            by_file.entry(*file).or_default().push(*row);
+        }
+        let columns: Vec<usize> = (0..self.layout.spec.schema.fields().len()).collect();
+        let mut found = Vec::new();
+        for (file, mut rows) in by_file {
+            let Some(file) = at.files().get(file) else {
+                return Err(stopped("a position outside the version"));
+            };
+            rows.sort_unstable();
+            rows.dedup();
+            let reader = FileReader::open(self.layout.clone(), Arc::clone(file)).await?;
+            let wanted = single_rows(&reader, &rows);
+            let mut batches = reader.read(&columns, Some(wanted))?;
+            while let Some(batch) = batches.try_next().await? {
+                found.push(batch);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Selects rows of a file, which are sorted.
+fn single_rows(reader: &FileReader, rows: &[u32]) -> RowsToRead {
+    let mut row_groups = Vec::new();
+    let mut selectors = Vec::new();
+    let mut start = 0_u32;
+    for (position, group) in reader.footer().metadata().row_groups().iter().enumerate() {
+        let end = start.saturating_add(u32::try_from(group.num_rows()).unwrap_or(u32::MAX));
+        let first = rows.partition_point(|row| *row < start);
+        let last = rows.partition_point(|row| *row < end);
+        if first < last {
+            row_groups.push(position);
+            let mut next = start;
+            for row in rows.get(first..last).unwrap_or_default() {
+                selectors.push(RowSelector::skip((row - next) as usize));
+                selectors.push(RowSelector::select(1));
+                next = row + 1;
+            }
+            selectors.push(RowSelector::skip((end - next) as usize));
+        }
+        start = end;
+    }
+    RowsToRead {
+        row_groups,
+        selection: RowSelection::from(selectors),
     }
 }
 

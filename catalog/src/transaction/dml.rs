@@ -23,6 +23,9 @@ use crate::hybrid_table::key_range_filter;
 use crate::row_codec::{Bytes, row_number_key};
 use crate::row_store::Space;
 
+/// Closed rows up to which each is read by its position; more come from a scan.
+const FETCH_BY_POSITION_MAX: usize = 1_024;
+
 /// The rows that exist under some addresses.
 #[derive(Debug)]
 pub struct Existing {
@@ -251,6 +254,13 @@ impl Transaction {
         version: &ClosedVersion,
         addresses: &RecordBatch,
     ) -> Result<RecordBatch> {
+        if addresses.num_rows() <= FETCH_BY_POSITION_MAX {
+            let closed = self.view.catalog.closed_table(table)?;
+            let found = closed.positions(version, addresses).await?;
+            let found: Vec<_> = found.into_iter().flatten().collect();
+            let rows = closed.rows_at(version, &found).await?;
+            return Ok(concat_batches(&table.schema, &rows)?);
+        }
         let wanted: HashSet<Bytes> = table.codec.encode_keys(addresses)?.into_iter().collect();
         let filters = key_range_filter(addresses)?;
         let session = self.view.catalog.session();
