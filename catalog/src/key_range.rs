@@ -314,6 +314,7 @@ mod tests {
             }),
             closing: None,
             schedules: Schedules::default(),
+            history: None,
         })
         .unwrap()
     }

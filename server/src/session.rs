@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -46,6 +47,9 @@ mod variables;
 pub use copying::CopyIn;
 use prepared::Statements;
 use transaction::State;
+
+/// Stands for definitions that are not the newest committed ones.
+const NO_EPOCH: u64 = u64::MAX;
 
 /// Characters of a query that `pg_stat_activity` shows.
 const ACTIVITY_QUERY_CHARS: usize = 1_024;
@@ -97,6 +101,8 @@ pub struct Prepared {
     pub parameter_types: Vec<SqlType>,
     /// Result columns; `None` for statements that return no rows.
     pub columns: Option<SchemaRef>,
+    /// Epoch of the definitions under which these columns were last found right.
+    epoch: AtomicU64,
     tree: Tree,
     sql: Arc<str>,
     /// What `pg_stat_activity` shows.
@@ -162,6 +168,7 @@ impl Prepared {
     fn new(
         parameter_types: Vec<SqlType>,
         columns: Option<SchemaRef>,
+        epoch: u64,
         tree: Tree,
         sql: Arc<str>,
     ) -> Self {
@@ -172,6 +179,7 @@ impl Prepared {
         Self {
             parameter_types,
             columns,
+            epoch: AtomicU64::new(epoch),
             tree,
             sql,
             activity,
@@ -263,11 +271,12 @@ impl Session {
         // In a failed block nothing is planned; what may run there has no columns.
         if self.transaction_status() == TransactionStatus::Failed {
             let parameter_types = parameters::settle(BTreeMap::new(), types)?;
-            return Ok(Prepared::new(parameter_types, None, tree, sql));
+            return Ok(Prepared::new(parameter_types, None, NO_EPOCH, tree, sql));
         }
+        let epoch = self.epoch_seen()?;
         match self.analyse(&tree, types).await {
             Ok((parameter_types, columns)) => {
-                Ok(Prepared::new(parameter_types, columns, tree, sql))
+                Ok(Prepared::new(parameter_types, columns, epoch, tree, sql))
             }
             Err(error) => Err(located(error, &sql)),
         }
@@ -285,17 +294,8 @@ impl Session {
         let Tree::Sql(statement) = &prepared.tree else {
             return Ok(None);
         };
-        // Read before the view is taken: a change of definitions in between makes the epoch differ.
-        let catalog = Arc::clone(&self.server.catalog);
-        let epoch = catalog.definitions_epoch();
-        let newest = match self.state.transaction() {
-            None => true,
-            Some(transaction) => {
-                let now = catalog.begin(&self.database)?;
-                Arc::ptr_eq(now.definitions(), transaction.definitions())
-            }
-        };
-        let (epoch, version) = (newest.then_some(epoch), self.settings.version());
+        let epoch = Some(self.epoch_seen()?).filter(|epoch| *epoch != NO_EPOCH);
+        let version = self.settings.version();
         let mut planner = self.planner()?;
         let (types, columns) = (&prepared.parameter_types, prepared.columns.as_ref());
         let compiled = point::compile(&mut planner, statement, types, columns, epoch, version);
@@ -307,6 +307,10 @@ impl Session {
         let Some(compiled) = prepared.point.lock().clone() else {
             return Ok(None);
         };
+        // Its columns have to be looked at first.
+        if self.is_outdated(prepared) {
+            return Ok(None);
+        }
         // Definitions that this transaction has changed itself are nobody else's.
         if self.state.transaction().is_some_and(Transaction::defines) {
             return Ok(None);
@@ -319,7 +323,61 @@ impl Session {
             return Ok(Some(compiled));
         }
         self.compile(prepared)?;
+        if self.is_outdated(prepared) {
+            return Ok(None);
+        }
         Ok(prepared.point.lock().clone())
+    }
+
+    /// The epoch of the definitions that a statement sees, if they are the newest committed ones.
+    fn epoch_seen(&self) -> Result<u64> {
+        let catalog = &self.server.catalog;
+        // Read first: a change of definitions in between makes it differ.
+        let epoch = catalog.definitions_epoch();
+        let newest = match self.state.transaction() {
+            None => true,
+            Some(transaction) => {
+                let now = catalog.begin(&self.database)?;
+                Arc::ptr_eq(now.definitions(), transaction.definitions())
+            }
+        };
+        Ok(if newest { epoch } else { NO_EPOCH })
+    }
+
+    /// Whether definitions may have changed since the statement's columns were found right.
+    fn is_outdated(&self, prepared: &Prepared) -> bool {
+        self.state.transaction().is_some_and(Transaction::defines)
+            || prepared.epoch.load(Ordering::Acquire) != self.server.catalog.definitions_epoch()
+    }
+
+    /// 0A000 if a statement would now return other columns than those that the client was told of.
+    async fn check_columns(&mut self, prepared: &Prepared) -> Result<()> {
+        if !self.is_outdated(prepared) || self.transaction_status() == TransactionStatus::Failed {
+            return Ok(());
+        }
+        let epoch = self.epoch_seen()?;
+        let Some(told) = &prepared.columns else {
+            prepared.epoch.store(epoch, Ordering::Release);
+            return Ok(());
+        };
+        let types = prepared.parameter_types.iter();
+        let types: Vec<u32> = types.map(SqlType::oid).collect();
+        let (_, columns) = self.analyse(&prepared.tree, &types).await?;
+        let same = columns.is_some_and(|now| {
+            let (now, told) = (now.fields(), told.fields());
+            let fields = now.iter().zip(told);
+            now.len() == told.len()
+                && fields.into_iter().all(|(now, told)| {
+                    now.name() == told.name() && SqlType::of_field(now) == SqlType::of_field(told)
+                })
+        });
+        if !same {
+            return Err(PgError::unsupported(
+                "cached plan must not change result type",
+            ));
+        }
+        prepared.epoch.store(epoch, Ordering::Release);
+        Ok(())
     }
 
     async fn analyse(
@@ -422,11 +480,17 @@ impl Session {
         cancel: &CancelToken,
     ) -> Result<Outcome> {
         self.note_activity(prepared);
+        let checked = cancel.run(self.check_columns(prepared)).await;
+        checked.map_err(|error| located(error, &prepared.sql))?;
         if let Some(point) = self.point_statement(prepared)? {
-            return self
+            let outcome = self
                 .run_point(&point, &parameters, scope, cancel)
                 .await
-                .map_err(|error| located(error, &prepared.sql));
+                .map_err(|error| located(error, &prepared.sql))?;
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
+            }
+            cancel.run(self.check_columns(prepared)).await?;
         }
         let mut tree = prepared.tree.clone();
         if let Tree::Sql(statement) = &mut tree

@@ -19,7 +19,7 @@ use futures::stream;
 use tempfile::TempDir;
 use url::Url;
 
-use super::{ClosedTable, ClosedTableError, ClosedTableSpec, ClosedVersion};
+use super::{ClosedTable, ClosedTableError, ClosedTableSpec, ClosedVersion, ColumnFiles};
 use crate::types::SqlType;
 
 mod commits;
@@ -41,6 +41,7 @@ impl Fixture {
         let spec = ClosedTableSpec {
             location,
             name: "contracts".to_string(),
+            columns: ColumnFiles::unaltered(&schema).expect("columns"),
             schema,
             key,
         };

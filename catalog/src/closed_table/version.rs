@@ -283,11 +283,7 @@ fn live_file(layout: &Layout, view: &LogicalFileView) -> Result<LiveFile> {
             version: None,
         },
         sorted: tags.contains_key(SORTED_TAG),
-        statistics: Arc::new(stats::decode(
-            &layout.spec.schema,
-            view.stats().as_deref(),
-            bytes,
-        )),
+        statistics: Arc::new(stats::decode(&layout.spec, view.stats().as_deref(), bytes)),
         path,
     })
 }

@@ -207,7 +207,7 @@ async fn run_housekeeping(
     let schema = DFSchema::try_from(arrow_schema(columns))?;
     let rule = planner.state.create_physical_expr(rule, &schema)?;
     let database = &planner.view.definitions.database;
-    let report = housekeeping::run(catalog, database, table.def.oid, &rule).await?;
+    let report = housekeeping::run(catalog, database, table, &rule).await?;
     Ok([
         report.rows_moved,
         report.rows_folded,
