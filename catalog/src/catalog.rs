@@ -376,9 +376,12 @@ impl Catalog {
 
     /// The closed table of a hybrid table.
     pub(crate) fn closed_table(&self, table: &Table) -> Result<ClosedTable> {
-        let spec = self.closed_spec(table)?;
         let mut cache = self.closed_tables.lock();
         let handles = cache.entry(table.def.storage).or_default();
+        if let Some(known) = handles.of_definition(table) {
+            return Ok(known);
+        }
+        let spec = self.closed_spec(table)?;
         handles.seen_as(spec, |spec| Ok(ClosedTable::open(spec)?))
     }
 
@@ -392,11 +395,17 @@ impl Catalog {
 
     /// The snapshot of a table; made, empty, if it does not exist yet.
     pub(crate) async fn snapshot_table(&self, table: &Table) -> Result<ClosedTable> {
-        let spec = self.snapshot_spec(table)?;
         let storage = table.def.storage;
-        if let Some(handles) = self.snapshots.lock().get_mut(&storage) {
-            return handles.seen_as(spec, |spec| Ok(ClosedTable::open(spec)?));
-        }
+        let spec = match self.snapshots.lock().get_mut(&storage) {
+            Some(handles) => {
+                if let Some(known) = handles.of_definition(table) {
+                    return Ok(known);
+                }
+                let spec = self.snapshot_spec(table)?;
+                return handles.seen_as(spec, |spec| Ok(ClosedTable::open(spec)?));
+            }
+            None => self.snapshot_spec(table)?,
+        };
         let snapshot = match ClosedTable::open(spec.clone())? {
             known if known.exists().await? => known,
             _ => ClosedTable::create(spec.clone()).await?.0,

@@ -220,6 +220,11 @@ impl ClosedTable {
         same_schema && same_columns && own.key == spec.key && own.name == spec.name
     }
 
+    /// Whether the handle was made for this very list of columns.
+    pub fn has_columns(&self, columns: &Arc<[ColumnFiles]>) -> bool {
+        Arc::ptr_eq(&self.layout.spec.columns, columns)
+    }
+
     /// The same table as another definition sees it. What is known of its files is shared.
     pub fn seen_as(&self, spec: ClosedTableSpec) -> Result<Self> {
         schema::check(&spec)?;

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::closed_table::{ClosedTable, ClosedTableSpec};
+use crate::definitions::Table;
 use crate::error::Result;
 
 /// Definitions of one table that are remembered.
@@ -19,6 +20,16 @@ impl Handles {
     /// One handle.
     pub(crate) fn of(table: ClosedTable) -> Self {
         Self(VecDeque::from([table]))
+    }
+
+    /// The handle of a definition that a statement before has used, too.
+    pub(crate) fn of_definition(&self, table: &Table) -> Option<ClosedTable> {
+        let known = self
+            .0
+            .iter()
+            .rev()
+            .find(|known| known.has_columns(&table.files));
+        known.cloned()
     }
 
     /// The handle that sees the files as `spec` says; the first one is what `open` gives.

@@ -23,6 +23,7 @@ use super::{ClosedTable, ClosedTableError, ClosedTableSpec, ClosedVersion, Colum
 use crate::types::SqlType;
 
 mod commits;
+mod evolved;
 mod probes;
 mod scans;
 mod types;

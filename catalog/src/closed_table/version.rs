@@ -120,6 +120,8 @@ impl ClosedVersion {
                 None => files.push(Arc::new(live_file(&layout, &view)?)),
             }
         }
+        // The log's order depends on how the state was loaded; whoever loads the version again finds each file at its place.
+        files.sort_by(|left, right| left.path().cmp(right.path()));
         let schema = &layout.spec.schema;
         let totals = stats::total(schema, files.iter().map(|file| file.statistics.as_ref()));
         let columns = schema.fields().iter().map(|_| OnceLock::new()).collect();

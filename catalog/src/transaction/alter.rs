@@ -7,7 +7,7 @@ use crate::catalog::FORMAT_ALTERED;
 use crate::definitions::{Relation, Table};
 use crate::error::Result;
 use crate::row_store::meta_key;
-use crate::table_edit::TableEdit;
+use crate::table_edit::{TableEdit, check_storable};
 
 impl Transaction {
     /// Gives a table the definition that was edited. Its rows, stored and buffered, stay as they are.
@@ -27,6 +27,7 @@ impl Transaction {
             let (database, schema) = (self.database_oid(), old.def.schema);
             self.put_meta(meta_key::name(database, schema, &old.def.name), None);
         }
+        self.check_snapshot(&table)?;
         if unwritten {
             self.changes.unwritten.insert(old.def.storage);
         }
@@ -36,5 +37,20 @@ impl Transaction {
             self.put_meta(meta_key::FORMAT.to_string(), Some(format));
         }
         Ok(table)
+    }
+
+    /// A snapshot has to hold the new columns, one that another transaction makes meanwhile as well.
+    fn check_snapshot(&mut self, table: &Table) -> Result<()> {
+        let mut columns = table.def.columns.iter();
+        let storable = columns.try_for_each(|column| check_storable(&column.name, &column.ty));
+        let Err(refusal) = storable else {
+            return Ok(());
+        };
+        if self.view.snapshot_manifest(table)?.is_some() {
+            return Err(refusal);
+        }
+        let key = meta_key::snapshot(table.def.storage);
+        self.changes.relies_on.insert(key);
+        Ok(())
     }
 }
