@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -39,17 +39,16 @@ use crate::sql::{casts, copy, dml, parameters, procedures, query};
 pub mod cancel;
 mod copying;
 mod execute;
+mod outdated;
 pub mod prepared;
 pub mod settings;
 mod transaction;
 mod variables;
 
 pub use copying::CopyIn;
+use outdated::NO_EPOCH;
 use prepared::Statements;
 use transaction::State;
-
-/// Stands for definitions that are not the newest committed ones.
-const NO_EPOCH: u64 = u64::MAX;
 
 /// Characters of a query that `pg_stat_activity` shows.
 const ACTIVITY_QUERY_CHARS: usize = 1_024;
@@ -327,57 +326,6 @@ impl Session {
             return Ok(None);
         }
         Ok(prepared.point.lock().clone())
-    }
-
-    /// The epoch of the definitions that a statement sees, if they are the newest committed ones.
-    fn epoch_seen(&self) -> Result<u64> {
-        let catalog = &self.server.catalog;
-        // Read first: a change of definitions in between makes it differ.
-        let epoch = catalog.definitions_epoch();
-        let newest = match self.state.transaction() {
-            None => true,
-            Some(transaction) => {
-                let now = catalog.begin(&self.database)?;
-                Arc::ptr_eq(now.definitions(), transaction.definitions())
-            }
-        };
-        Ok(if newest { epoch } else { NO_EPOCH })
-    }
-
-    /// Whether definitions may have changed since the statement's columns were found right.
-    fn is_outdated(&self, prepared: &Prepared) -> bool {
-        self.state.transaction().is_some_and(Transaction::defines)
-            || prepared.epoch.load(Ordering::Acquire) != self.server.catalog.definitions_epoch()
-    }
-
-    /// 0A000 if a statement would now return other columns than those that the client was told of.
-    async fn check_columns(&mut self, prepared: &Prepared) -> Result<()> {
-        if !self.is_outdated(prepared) || self.transaction_status() == TransactionStatus::Failed {
-            return Ok(());
-        }
-        let epoch = self.epoch_seen()?;
-        let Some(told) = &prepared.columns else {
-            prepared.epoch.store(epoch, Ordering::Release);
-            return Ok(());
-        };
-        let types = prepared.parameter_types.iter();
-        let types: Vec<u32> = types.map(SqlType::oid).collect();
-        let (_, columns) = self.analyse(&prepared.tree, &types).await?;
-        let same = columns.is_some_and(|now| {
-            let (now, told) = (now.fields(), told.fields());
-            let fields = now.iter().zip(told);
-            now.len() == told.len()
-                && fields.into_iter().all(|(now, told)| {
-                    now.name() == told.name() && SqlType::of_field(now) == SqlType::of_field(told)
-                })
-        });
-        if !same {
-            return Err(PgError::unsupported(
-                "cached plan must not change result type",
-            ));
-        }
-        prepared.epoch.store(epoch, Ordering::Release);
-        Ok(())
     }
 
     async fn analyse(

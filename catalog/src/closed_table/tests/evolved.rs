@@ -195,3 +195,51 @@ async fn a_rewritten_file_has_the_new_columns() {
         420
     );
 }
+
+#[tokio::test]
+async fn a_checkpoint_keeps_columns_of_all_ages() {
+    let fixture = Fixture::new(first(), vec![0]).await;
+    let old = fixture.append(1, old_rows(0..10)).await;
+    let spec = ClosedTableSpec {
+        schema: second(),
+        columns: columns(),
+        ..fixture.spec.clone()
+    };
+    let table = fixture.table.seen_as(spec.clone()).expect("another view");
+    let mut base = table.at_version(old.version()).await.expect("loaded");
+    for txn in 2..24 {
+        let rows = stream_of(vec![new_rows(txn * 10..txn * 10 + 10)]);
+        let files = table.write_files(rows).await.expect("written");
+        let committed = table.commit(&base, "test", txn, files, None).await;
+        base = table
+            .at_version(committed.expect("committed"))
+            .await
+            .expect("loaded");
+    }
+    let log = fixture
+        .spec
+        .location
+        .to_file_path()
+        .expect("a directory")
+        .join("_delta_log");
+    assert!(log.join(format!("{:020}.checkpoint.parquet", 20)).exists());
+    let again = super::ClosedTable::open(spec).expect("opened");
+    let seen = again.latest().await.expect("loaded");
+    assert_eq!(seen.rows(), Some(230));
+    let context = session(&seen, &second(), false);
+    assert_eq!(
+        number(&context, "SELECT count(*) FROM t WHERE b = 7").await,
+        10
+    );
+    assert_eq!(
+        number(&context, "SELECT count(*) FROM t WHERE b = 9").await,
+        220
+    );
+    let (rows, plan) = query(&context, "SELECT c FROM t WHERE a = 50").await;
+    assert_eq!(rows.num_rows(), 1);
+    assert_eq!(
+        files_read(&plan),
+        1,
+        "bounds come from the checkpoint: {plan}"
+    );
+}
