@@ -24,7 +24,9 @@ use super::alter_default::{self, Missing};
 use super::alter_views::{Cause, Dependents};
 use super::{Defined, Options, check_default, closing_rule, column_definition};
 use crate::error::{PgError, Result, sqlstate};
+use crate::pg_catalog;
 use crate::sql::dml::{self, internal_table, quoted};
+use crate::sql::names::RelationName;
 use crate::sql::planner::Planner;
 use crate::sql::{names, parse, query, types};
 
@@ -128,11 +130,27 @@ fn find(
             )
             .with_detail(format!("This operation is not supported for {kind}.")))
         }
+        Ok(None) if is_system_relation(&name) => Err(PgError::new(
+            "42501",
+            format!("permission denied: \"{}\" is a system catalog", name.name),
+        )),
+        Ok(None) if matches!(planner.find_relation(&name)?, Some((_, part)) if part != Part::All) => {
+            Err(PgError::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!("cannot alter \"{}\", which is a part of a table", name.name),
+            )
+            .with_hint("Alter the table itself; its parts have the same columns."))
+        }
         Ok(None) if alter.if_exists => Ok(None),
         Err(error) if alter.if_exists && error.code == sqlstate::UNDEFINED_SCHEMA => Ok(None),
         Ok(None) => Err(names::undefined_relation(&name)),
         Err(error) => Err(error),
     }
+}
+
+fn is_system_relation(name: &RelationName) -> bool {
+    let schema = name.schema.as_deref().unwrap_or(pg_catalog::PG_CATALOG);
+    pg_catalog::relation_schema(schema, &name.name).is_some()
 }
 
 fn renames(action: &AlterTableOperation) -> bool {
