@@ -29,7 +29,7 @@ const BEFORE: &str = "SELECT count(*), count(DISTINCT id), sum(v), count(note) F
 const AFTER: &str = "SELECT count(*), count(DISTINCT id), sum(v), count(memo), count(*) FILTER (WHERE r = 'r') FROM t";
 
 pub(super) fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut trials = vec![trial("hybrid::altered_delta_table", altered_delta_table)];
     for crash in [false, true] {
         for step in STEPS {
             let end = if crash { "crash" } else { "end" };
@@ -100,5 +100,33 @@ fn altered_at(step: &'static str, crash: bool) -> TestResult {
         check(&mut wire, "after another offload")?;
         let open = wire.number("SELECT count(*) FROM t$open WHERE closed")?;
         expect_eq("closed rows that are open", &open, &0)
+    })
+}
+
+/// The files of an altered table are a Delta table that others read: columns were added, none has changed.
+fn altered_delta_table() -> TestResult {
+    Server::fresh()?.scope(|server| {
+        let mut wire = server.connect()?;
+        fill(&mut wire)?;
+        wire.simple("ALTER TABLE t ALTER v TYPE bigint, ADD COLUMN at timestamp DEFAULT '2024-01-01'")?;
+        wire.simple("ALTER TABLE t RENAME COLUMN note TO memo")?;
+        wire.simple("ALTER TABLE t ADD COLUMN note integer DEFAULT 4")?;
+        wire.simple("INSERT INTO t VALUES (1000, 5000000000, 'new', true, '2024-02-02', 9)")?;
+        wire.simple("CALL nyala.housekeeping('t')")?;
+        let closed = server.data_dir().join("closed");
+        let folder = std::fs::read_dir(&closed)?.next().ok_or("no closed table")??.path();
+        wire.simple(&format!(
+            "CREATE EXTERNAL TABLE files STORED AS DELTA LOCATION '{}'",
+            folder.display()
+        ))?;
+        let columns = "SELECT string_agg(attname || ' ' || atttypid::integer, ', ' ORDER BY attnum) \
+                       FROM pg_attribute WHERE attrelid = 'files'::regclass AND attnum > 0";
+        let expected = "id 20, v 23, note 25, closed 16, v_1 20, at 1114, note_5 23";
+        expect_eq("columns", &wire.texts(columns)?, &vec![vec![expected.to_string()]])?;
+        let new = "SELECT id, v, note, v_1, note_5 FROM files WHERE id = 1000";
+        let expected = ["1000", "NULL", "new", "5000000000", "9"].map(str::to_string);
+        expect_eq("the new row", &wire.texts(new)?, &vec![expected.to_vec()])?;
+        let all = wire.number("SELECT count(*) FROM t$closed")?;
+        expect_eq("rows", &wire.number("SELECT count(*) FROM files")?, &all)
     })
 }
