@@ -34,6 +34,12 @@ impl TableEdit {
         }
     }
 
+    /// Whether anything differs from the definition that it began with.
+    pub fn differs_from(&self, def: &TableDef) -> bool {
+        let before = Self::new(def);
+        self.def != before.def || self.history != before.history
+    }
+
     /// Columns that are NOT NULL by this change, for which the rows that exist have to be looked at.
     pub fn perhaps_null(&self) -> &[String] {
         &self.perhaps_null

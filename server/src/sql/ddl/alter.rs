@@ -70,9 +70,6 @@ pub(super) async fn run(
     for action in actions {
         change.act(planner, &table, action).await?;
     }
-    // The closing rule and NOT NULL hold for the rows; only where rows were looked at others must not write meanwhile.
-    let checked = change.edit.perhaps_null().to_vec();
-    let looks = change.empty || !checked.is_empty();
     let Change {
         edit,
         empty,
@@ -81,6 +78,13 @@ pub(super) async fn run(
         notices,
     } = change;
     defined.notices.extend(notices);
+    // IF EXISTS and the like ask for nothing: no writer has to lose to that.
+    if !edit.differs_from(&table.def) {
+        return Ok(defined);
+    }
+    let checked = edit.perhaps_null().to_vec();
+    // Where rows are looked at, others must not write meanwhile.
+    let looks = empty || !checked.is_empty();
     let altered = transaction.alter_table(&table, edit, looks)?;
     planner.view = transaction.view().clone();
     check_closing_rule(planner, &altered)?;
