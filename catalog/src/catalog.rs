@@ -37,10 +37,14 @@ use crate::restore_point::RestorePoint;
 use crate::row_cache::RowCache;
 use crate::row_store::{RowStore, Space, StoreSnapshot, meta_key};
 use crate::shadow_log::ShadowLogs;
+use crate::table_handles::Handles;
 use crate::transaction::{Retired, Transaction};
 
-/// Version of the on-disk format that this server writes and reads.
+/// Version of the on-disk format of a new data directory.
 const FORMAT: u64 = 1;
+
+/// Version of the format since a table was altered: rows have layouts, and files columns, that the first version does not know.
+pub(crate) const FORMAT_ALTERED: u64 = 2;
 
 /// Name of the first database and of the bootstrap superuser.
 pub const BOOTSTRAP_NAME: &str = "nyala";
@@ -81,6 +85,17 @@ impl Globals {
     }
 }
 
+/// What the row store has under a key.
+#[derive(Debug)]
+pub enum OpenRow {
+    /// A row.
+    Found(RecordBatch),
+    /// No row.
+    None,
+    /// A row of a later definition of the table than the caller's.
+    Newer,
+}
+
 /// A state derived from the row store, with the csn it stands for.
 struct Cached<T> {
     version: u64,
@@ -101,8 +116,8 @@ pub struct Catalog {
     pub(crate) next_job: AtomicU64,
     globals: Mutex<Cached<Globals>>,
     definitions: Mutex<HashMap<Oid, Cached<Definitions>>>,
-    closed_tables: Mutex<HashMap<StorageId, ClosedTable>>,
-    snapshots: Mutex<HashMap<StorageId, ClosedTable>>,
+    closed_tables: Mutex<HashMap<StorageId, Handles>>,
+    snapshots: Mutex<HashMap<StorageId, Handles>>,
     row_numbers: Mutex<HashMap<StorageId, Arc<AtomicI64>>>,
     rewriters: Mutex<HashMap<StorageId, Arc<tokio::sync::Mutex<()>>>>,
     /// Storages that no definition names since a csn; removed when nobody can read them any more.
@@ -128,10 +143,12 @@ impl Catalog {
         })?);
         let snapshot = store.snapshot();
         let format = snapshot.meta_number(meta_key::FORMAT)?;
-        if format != 0 && format != FORMAT {
+        if format > FORMAT_ALTERED {
             return Err(CatalogError::new(
                 ErrorKind::Unsupported,
-                format!("data directory has format {format}, this server reads format {FORMAT}"),
+                format!(
+                    "data directory has format {format}, this server reads formats up to {FORMAT_ALTERED}"
+                ),
             ));
         }
         let csn = snapshot.meta_number(meta_key::CSN)?;
@@ -317,14 +334,14 @@ impl Catalog {
         self.counters.definitions_epoch()
     }
 
-    /// Columns of the row that the row store has under a key now, as a batch of one row; `None` if it has none there. For
-    /// statements that are a transaction of their own.
+    /// Columns of the row that the row store has under a key now, as a batch of one row. For statements that are a
+    /// transaction of their own.
     pub fn open_row(
         &self,
         table: &Table,
         key: &[ArrayRef],
         projection: &[usize],
-    ) -> Result<Option<RecordBatch>> {
+    ) -> Result<OpenRow> {
         let storage = table.def.storage;
         let key = table.codec.encode_key(key)?;
         let value = match self.row_cache.get(storage, &key) {
@@ -337,8 +354,14 @@ impl Catalog {
                 value
             }
         };
-        let Some(value) = value else { return Ok(None) };
-        Ok(Some(table.codec.decode(projection, &[key], &[value])?))
+        let Some(value) = value else {
+            return Ok(OpenRow::None);
+        };
+        if !table.codec.knows_layout(&value) {
+            return Ok(OpenRow::Newer);
+        }
+        let row = table.codec.decode(projection, &[key], &[value])?;
+        Ok(OpenRow::Found(row))
     }
 
     pub(crate) async fn commit(&self, request: CommitRequest) -> Result<u64> {
@@ -365,37 +388,42 @@ impl Catalog {
     /// The closed table of a hybrid table.
     pub(crate) fn closed_table(&self, table: &Table) -> Result<ClosedTable> {
         let mut cache = self.closed_tables.lock();
-        if let Some(closed) = cache.get(&table.def.storage) {
-            return Ok(closed.clone());
+        let handles = cache.entry(table.def.storage).or_default();
+        if let Some(known) = handles.of_definition(table) {
+            return Ok(known);
         }
-        let closed = ClosedTable::open(self.closed_spec(table)?)?;
-        cache.insert(table.def.storage, closed.clone());
-        Ok(closed)
+        let spec = self.closed_spec(table)?;
+        handles.seen_as(spec, |spec| Ok(ClosedTable::open(spec)?))
     }
 
     /// Makes the (empty) closed table of a new hybrid table; returns its version.
     pub(crate) async fn create_closed_table(&self, table: &Table) -> Result<u64> {
         let (closed, version) = ClosedTable::create(self.closed_spec(table)?).await?;
-        self.closed_tables.lock().insert(table.def.storage, closed);
+        let handles = Handles::of(closed);
+        self.closed_tables.lock().insert(table.def.storage, handles);
         Ok(version)
     }
 
     /// The snapshot of a table; made, empty, if it does not exist yet.
     pub(crate) async fn snapshot_table(&self, table: &Table) -> Result<ClosedTable> {
-        let cached = self.snapshots.lock().get(&table.def.storage).cloned();
-        if let Some(snapshot) = cached {
-            return Ok(snapshot);
-        }
-        let spec = self.snapshot_spec(table)?;
+        let storage = table.def.storage;
+        let spec = match self.snapshots.lock().get_mut(&storage) {
+            Some(handles) => {
+                if let Some(known) = handles.of_definition(table) {
+                    return Ok(known);
+                }
+                let spec = self.snapshot_spec(table)?;
+                return handles.seen_as(spec, |spec| Ok(ClosedTable::open(spec)?));
+            }
+            None => self.snapshot_spec(table)?,
+        };
         let snapshot = match ClosedTable::open(spec.clone())? {
             known if known.exists().await? => known,
-            _ => ClosedTable::create(spec).await?.0,
+            _ => ClosedTable::create(spec.clone()).await?.0,
         };
         let mut snapshots = self.snapshots.lock();
-        Ok(snapshots
-            .entry(table.def.storage)
-            .or_insert(snapshot)
-            .clone())
+        let handles = snapshots.entry(storage).or_default();
+        handles.seen_as(spec, |_| Ok(snapshot))
     }
 
     fn snapshot_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
@@ -405,6 +433,7 @@ impl Catalog {
             name: format!("{}$snapshot", table.def.name),
             schema: Arc::clone(&table.schema),
             key: table.key_columns().to_vec(),
+            columns: Arc::clone(&table.files),
         })
     }
 
@@ -432,6 +461,7 @@ impl Catalog {
             name: table.def.name.clone(),
             schema: Arc::clone(&table.schema),
             key: table.key_columns().to_vec(),
+            columns: Arc::clone(&table.files),
         })
     }
 

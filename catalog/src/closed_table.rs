@@ -15,7 +15,10 @@
 //! - What a scan returns has exactly the table's own Arrow schema, whatever Delta and Parquet call
 //!   the types.
 //!
-//! The parts: `schema` (types), `stats` (statistics in the log), `version` (what a version is made
+//! - A handle sees all files, of whatever age, as one definition of the table does. The definition may change; then
+//!   another handle over the same directory sees them as the new one ([`ClosedTable::seen_as`]).
+//!
+//! The parts: `schema` (types), `columns` (what the table's columns are in files), `stats` (statistics in the log), `version` (what a version is made
 //! of), `scan` (plans), `write`, `rewrite` and `commit` (changes), `vacuum` (removing files), `keys` and `read` (key probes).
 
 use std::collections::BTreeMap;
@@ -31,12 +34,14 @@ use deltalake::protocol::SaveMode;
 use deltalake::table::state::DeltaTableState;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use url::Url;
 
+mod columns;
 mod commit;
 mod durable;
 mod error;
+mod evolve;
 mod file_format;
 mod key_order;
 mod keys;
@@ -52,6 +57,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use columns::ColumnFiles;
 pub use error::{ClosedTableError, Result};
 pub use rewrite::Rewrite;
 pub use vacuum::Vacuumed;
@@ -65,7 +71,7 @@ const VERSIONS_CACHED_MAX: usize = 8;
 const KEY_PROPERTY: &str = "nyala.key";
 
 /// What a closed table is: where it lies, and what its rows look like.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClosedTableSpec {
     /// The table's directory, as a `file://` URL (or one of a store that delta-rs knows).
     pub location: Url,
@@ -75,6 +81,8 @@ pub struct ClosedTableSpec {
     pub schema: SchemaRef,
     /// Indexes of the key columns in `schema`, in key order.
     pub key: Vec<usize>,
+    /// What each column of `schema` is in files.
+    pub columns: Arc<[ColumnFiles]>,
 }
 
 /// A handle on a closed table. Cheap to clone; clones share the cache of versions.
@@ -87,6 +95,8 @@ pub struct ClosedTable {
 /// Where a table lies and what it is made of; shared by the handle and all its versions.
 struct Layout {
     spec: ClosedTableSpec,
+    /// The schema of files that are written now.
+    file_schema: SchemaRef,
     log_store: LogStoreRef,
     /// Store whose root is the table's directory.
     store: Arc<dyn ObjectStore>,
@@ -97,7 +107,9 @@ struct Layout {
     prefix: Path,
     /// The table's directory, where it is a local one: then writes are flushed to disk.
     directory: Option<PathBuf>,
-    readers: read::ReaderCache,
+    readers: Arc<read::ReaderCache>,
+    /// Versions that were the visible one, with the csn of the commit that ended that.
+    superseded: Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
 /// The loaded versions of a table.
@@ -106,8 +118,6 @@ struct Versions {
     loaded: RwLock<BTreeMap<u64, Arc<ClosedVersion>>>,
     /// Held while a version is loaded, so that many statements that need it load it once.
     loading: tokio::sync::Mutex<()>,
-    /// Versions that were the visible one, with the csn of the commit that ended that.
-    superseded: parking_lot::Mutex<Vec<(u64, u64)>>,
 }
 
 impl Versions {
@@ -145,13 +155,13 @@ impl ClosedTable {
         if layout.log_store.is_delta_table_location().await? {
             table.adopt().await?;
         } else {
-            let columns = schema::delta_fields(&layout.spec.schema)?;
+            let columns = schema::delta_fields(&layout.file_schema)?;
             let created = CreateBuilder::new()
                 .with_log_store(layout.log_store.clone())
                 .with_table_name(layout.spec.name.clone())
                 .with_save_mode(SaveMode::ErrorIfExists)
                 .with_columns(columns)
-                .with_configuration(schema::properties(&layout.spec)?)
+                .with_configuration(schema::properties(layout)?)
                 .with_raise_if_key_not_exists(false)
                 .await?;
             crate::crash_point!("closed_table::created");
@@ -196,12 +206,61 @@ impl ClosedTable {
             root_url,
             prefix,
             directory,
-            readers: read::ReaderCache::default(),
+            readers: Arc::default(),
+            superseded: Arc::default(),
+            file_schema: spec.file_schema(),
             spec: ClosedTableSpec { location, ..spec },
         };
         Ok(Self {
             layout: Arc::new(layout),
             versions: Arc::default(),
+        })
+    }
+
+    /// Whether the table is seen as `spec` says.
+    pub fn is_seen_as(&self, spec: &ClosedTableSpec) -> bool {
+        let own = &self.layout.spec;
+        let same_schema = Arc::ptr_eq(&own.schema, &spec.schema) || own.schema == spec.schema;
+        let same_columns = Arc::ptr_eq(&own.columns, &spec.columns) || own.columns == spec.columns;
+        same_schema && same_columns && own.key == spec.key && own.name == spec.name
+    }
+
+    /// Whether the handle was made for this very list of columns.
+    pub fn has_columns(&self, columns: &Arc<[ColumnFiles]>) -> bool {
+        Arc::ptr_eq(&self.layout.spec.columns, columns)
+    }
+
+    /// The same table as another definition sees it. What is known of its files is shared.
+    pub fn seen_as(&self, spec: ClosedTableSpec) -> Result<Self> {
+        schema::check(&spec)?;
+        let own = &self.layout;
+        let layout = Arc::new(Layout {
+            file_schema: spec.file_schema(),
+            spec: ClosedTableSpec {
+                location: own.spec.location.clone(),
+                ..spec
+            },
+            log_store: own.log_store.clone(),
+            store: Arc::clone(&own.store),
+            root_store: Arc::clone(&own.root_store),
+            root_url: own.root_url.clone(),
+            prefix: own.prefix.clone(),
+            directory: own.directory.clone(),
+            readers: Arc::clone(&own.readers),
+            superseded: Arc::clone(&own.superseded),
+        });
+        let versions = Versions::default();
+        if let Some(known) = self.versions.at_most(u64::MAX) {
+            let state = known.state().clone();
+            versions.keep(Arc::new(ClosedVersion::load(
+                Arc::clone(&layout),
+                state,
+                None,
+            )?));
+        }
+        Ok(Self {
+            layout,
+            versions: Arc::new(versions),
         })
     }
 
@@ -287,9 +346,9 @@ impl ClosedTable {
         if state.version() != 0 {
             return Err(conflict_at(spec, "another table with rows is there"));
         }
-        let columns = schema::delta_fields(&spec.schema)?;
+        let columns = schema::delta_fields(&self.layout.file_schema)?;
         let same_columns = state.schema().fields().eq(columns.iter());
-        let key = schema::key_property(spec)?;
+        let key = schema::key_property(&self.layout)?;
         let same_key = state.metadata().configuration().get(KEY_PROPERTY) == Some(&key);
         if same_columns && same_key {
             Ok(())

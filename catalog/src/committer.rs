@@ -3,8 +3,9 @@
 //! Steps, for each group of waiting requests:
 //!
 //! 1. **check**: in arrival order, a request fails with a serialization failure if a key it writes,
-//!    or a definition it relies on, was committed by another transaction after the request's
-//!    snapshot (first committer wins). A request that passes gets the next csn.
+//!    a definition it relies on, or any row of a table whose rows it has checked, was committed by
+//!    another transaction after the request's snapshot (first committer wins). A request that passes
+//!    gets the next csn.
 //! 2. **assemble**: the writes of all requests that passed go into one batch over all keyspaces,
 //!    with the new csn.
 //! 3. **write**: the batch is applied atomically and fsync'd once (`commit::before_batch`,
@@ -180,6 +181,8 @@ pub(crate) struct CommitRequest {
     pub stamps: Vec<String>,
     /// Keys of `meta` that must not have changed since the snapshot.
     pub unchanged: Vec<String>,
+    /// Storages in which no row must have been written since the snapshot.
+    pub unwritten: Vec<StorageId>,
     /// Housekeeping's part.
     pub row_move: Option<Move>,
 }
@@ -218,6 +221,7 @@ impl Committer {
             hasher: RandomState::new(),
             moving: HashMap::new(),
             last_move: HashMap::new(),
+            last_write: HashMap::new(),
             fresh,
             shadow_logs,
             offloading: HashMap::new(),
@@ -280,6 +284,8 @@ struct CommitLog {
     moving: HashMap<StorageId, HashSet<Bytes>>,
     /// csn of the last finished move of each storage.
     last_move: HashMap<StorageId, u64>,
+    /// csn of the last write to a row of each storage.
+    last_write: HashMap<StorageId, u64>,
     /// Storages whose fresh rows are kept: those that have a snapshot or are about to get one.
     fresh: HashSet<StorageId>,
     shadow_logs: Arc<ShadowLogs>,
@@ -384,6 +390,7 @@ impl CommitLog {
         let csn = self.last_csn + 1;
         self.last_csn = csn;
         for (storage, writes, rows, shadow, shadow_all, fresh) in spaces {
+            self.last_write.insert(storage, csn);
             for (key, value) in &writes.rows {
                 self.cache.written(storage, key, csn);
                 if let Some(fresh) = &fresh {
@@ -557,6 +564,14 @@ impl CommitLog {
             .unchanged
             .iter()
             .any(|key| newer(&self.hash(None, key.as_bytes())))
+        {
+            return Err(CatalogError::serialization_failure());
+        }
+        let written = |storage: &StorageId| self.last_write.get(storage);
+        if request
+            .unwritten
+            .iter()
+            .any(|storage| written(storage).is_some_and(|csn| *csn > request.snapshot_csn))
         {
             return Err(CatalogError::serialization_failure());
         }

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
+use crate::closed_table::ColumnFiles;
+use crate::column_history::ColumnHistory;
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::row_codec::RowCodec;
 use crate::types::SqlType;
@@ -153,6 +155,9 @@ pub struct TableDef {
     /// How long restore points are kept, in seconds, if the table says so.
     #[serde(default)]
     pub retention_s: Option<u64>,
+    /// What the columns have been, if they were altered since the storage was new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<ColumnHistory>,
 }
 
 /// A view.
@@ -280,15 +285,36 @@ pub struct Table {
     pub schema: SchemaRef,
     /// Turns rows into keys and values and back.
     pub codec: RowCodec,
+    /// How files hold the columns.
+    pub files: Arc<[ColumnFiles]>,
 }
 
 impl Table {
     /// Derives schema and codec from a definition.
     pub fn new(def: TableDef) -> Result<Self> {
-        let schema = arrow_schema(&def.columns);
+        let history = match &def.history {
+            Some(history) => history.clone(),
+            None => ColumnHistory::first(&def),
+        };
+        history.check(&def)?;
+        let columns = def.columns.iter().enumerate();
+        let fields = columns.map(|(at, column)| {
+            let nullable = !column.not_null || history.may_lack(at);
+            Arc::new(column.ty.field(&column.name, nullable))
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let key = def.primary_key.as_ref().map(|key| key.columns.as_slice());
-        let codec = RowCodec::new(&schema, key)?;
-        Ok(Self { def, schema, codec })
+        let codec = RowCodec::new(&schema, key, &history)?;
+        let files = schema.fields().iter().enumerate();
+        let files = files
+            .map(|(at, field)| history.files(at, field))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            def,
+            schema,
+            codec,
+            files,
+        })
     }
 
     /// Positions of the key columns, in key order; empty without a primary key.
@@ -489,5 +515,38 @@ impl Definitions {
             self.relation_names
                 .remove(&(old.schema(), old.name().to_string()));
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A table with the columns of a schema.
+    pub(crate) fn table_of(schema: &Schema, key: Option<&[usize]>) -> Table {
+        let columns = schema.fields().iter().map(|field| ColumnDef {
+            name: field.name().clone(),
+            ty: SqlType::of_field(field),
+            not_null: !field.is_nullable(),
+            default: None,
+        });
+        Table::new(TableDef {
+            oid: 1,
+            schema: 2,
+            name: "t".to_string(),
+            owner: 10,
+            storage: 1,
+            columns: columns.collect(),
+            primary_key: key.map(|key| PrimaryKeyDef {
+                constraint_oid: 3,
+                index_oid: 4,
+                name: "t_pkey".to_string(),
+                columns: key.to_vec(),
+            }),
+            closing: None,
+            schedules: Schedules::default(),
+            history: None,
+        })
+        .unwrap()
     }
 }

@@ -49,6 +49,8 @@ const LATE_PART_MAX: usize = 8;
 
 /// The fresh rows of one table at one commit sequence number.
 struct Base {
+    /// As whose rows they were decoded.
+    table: Arc<Table>,
     csn: u64,
     rows: usize,
     chunks: Vec<Chunk>,
@@ -103,6 +105,10 @@ impl FreshRows {
             return Ok(None);
         }
         let usable = known.and_then(|base| {
+            let same = Arc::ptr_eq(&base.table, table) || base.table.def == table.def;
+            if !same {
+                return None;
+            }
             let written = log.written_between(base.csn, view.csn)?;
             let few = written.len() <= LATE_KEYS_MAX.max(base.rows / LATE_PART_MAX);
             few.then_some((base, written))
@@ -167,6 +173,7 @@ impl Base {
         )?;
         let mut rows = scan.execute(0, context)?;
         let mut base = Self {
+            table: Arc::clone(table),
             csn,
             rows: 0,
             chunks: Vec::new(),

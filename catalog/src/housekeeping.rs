@@ -76,11 +76,12 @@ struct Intent {
 
 /// Moves the rows for which `closed_when` is true.
 ///
-/// `closed_when` is the table's closing rule, compiled over all its columns.
+/// `closed_when` is the closing rule of `table`, compiled over all its columns. If these or the rule change before the run is
+/// done, it fails with a serialization failure, and what it moved until then is moved.
 pub async fn run(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
-    table: Oid,
+    table: &Table,
     closed_when: &Arc<dyn PhysicalExpr>,
 ) -> Result<HousekeepingReport> {
     let mut report = HousekeepingReport::default();
@@ -95,11 +96,11 @@ pub async fn run(
 async fn round(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
-    oid: Oid,
+    compiled: &Table,
     closed_when: &Arc<dyn PhysicalExpr>,
     report: &mut HousekeepingReport,
 ) -> Result<usize> {
-    let (_, table) = current_table(catalog, database, oid)?;
+    let (_, table) = current_table(catalog, database, compiled.def.oid)?;
     let storage = table.def.storage;
     let lock = catalog.rewriter(storage);
     let _rewriter = lock.lock().await;
@@ -111,7 +112,7 @@ async fn round(
         recover_table(catalog, database, &table).await?;
     }
     begin(catalog, database, &table).await?;
-    match select_and_write(catalog, database, &table, closed_when).await {
+    match select_and_write(catalog, database, compiled, &table, closed_when).await {
         Ok(Some(moved)) => {
             let rows = moved.keys.len();
             let written = commit_and_show(catalog, database, &table, moved, report).await;
@@ -147,11 +148,16 @@ struct Moved {
 async fn select_and_write(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
-    table: &Arc<Table>,
+    compiled: &Table,
+    locked: &Table,
     closed_when: &Arc<dyn PhysicalExpr>,
 ) -> Result<Option<Moved>> {
-    let (view, current) = current_table(catalog, database, table.def.oid)?;
-    if current.def.storage != table.def.storage {
+    // The definition that the view sees: rows may have been written by it since the caller looked.
+    let (view, current) = current_table(catalog, database, locked.def.oid)?;
+    let table = &current;
+    let same_rule =
+        table.def.columns == compiled.def.columns && table.def.closing == compiled.def.closing;
+    if table.def.storage != locked.def.storage || !same_rule {
         return Err(CatalogError::serialization_failure());
     }
     let manifest = view
@@ -388,7 +394,11 @@ async fn recover_table(
     table: &Arc<Table>,
 ) -> Result<()> {
     let storage = table.def.storage;
-    let (view, _) = current_table(catalog, database, table.def.oid)?;
+    let (view, current) = current_table(catalog, database, table.def.oid)?;
+    if current.def.storage != storage {
+        return Err(CatalogError::serialization_failure());
+    }
+    let table = &current;
     let manifest = view
         .manifest(table)?
         .ok_or_else(|| CatalogError::corrupted("hybrid table has no manifest"))?;

@@ -315,6 +315,7 @@ mod tests {
             closing: None,
             schedules: Schedules::default(),
             retention_s: None,
+            history: None,
         })
         .unwrap()
     }

@@ -16,6 +16,7 @@ pub mod types;
 pub mod vacuum;
 
 mod catalog;
+mod column_history;
 mod committer;
 mod compaction;
 mod fresh_rows;
@@ -28,16 +29,21 @@ mod row_cache;
 mod row_codec;
 mod row_store;
 mod shadow_log;
+mod table_edit;
+mod table_handles;
 mod transaction;
+mod widening;
 mod write_buffer;
 
-pub use catalog::{BOOTSTRAP_NAME, Catalog, CatalogConfig, Globals};
+pub use catalog::{BOOTSTRAP_NAME, Catalog, CatalogConfig, Globals, OpenRow};
 pub use error::{CatalogError, ErrorKind};
 pub use hybrid_table::{OpenReads, Part, TableScan};
 pub use job_log::{JOBS_KEPT, JobRecord, JobStatus};
 pub use row_codec::ROW_NUMBER_COLUMN;
+pub use table_edit::TableEdit;
 pub use transaction::{Existing, NewTable, NewView, ReadView, Savepoint, Transaction};
 pub use types::SqlType;
+pub use widening::widens;
 
 /// A named step of a protocol at which a crash test can end the process. Does nothing unless the
 /// `failpoints` feature is on and the point is armed.

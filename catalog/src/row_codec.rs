@@ -5,8 +5,9 @@
 //! 8-byte big-endian row number instead.
 //!
 //! A **value** is a two-byte little-endian layout number followed by the arrow-row encoding of the
-//! columns that are not in the key, in table order. The layout number is 1; a later change of a
-//! table's columns gives new rows a new number, and old rows stay readable.
+//! columns that are not in the key, in table order. The first layout has number 1; a change of a
+//! table's columns gives new rows another number, and each row is decoded by its own layout
+//! ([`crate::column_history`]).
 //!
 //! arrow-row is used for its batch decode straight into columns; it is the only thing here that
 //! knows the bytes of a column.
@@ -16,17 +17,24 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::common::ScalarValue;
 
+use crate::column_history::ColumnHistory;
 use crate::error::{CatalogError, ErrorKind, Result};
+
+mod layouts;
+
+pub(crate) use layouts::ValueLayout;
+use layouts::{Columns, decode_mixed, split};
 
 /// Name of the hidden column that addresses rows of a table without a primary key.
 pub const ROW_NUMBER_COLUMN: &str = "$row_number";
 
-/// Layout number of the values written today.
-const LAYOUT: u16 = 1;
+/// Number of a layout of values.
+pub(crate) type LayoutNumber = u16;
 
 /// Bytes of the layout number in front of a value.
-const LAYOUT_BYTES: usize = 2;
+const LAYOUT_BYTES: usize = size_of::<LayoutNumber>();
 
 /// Bytes of a row as the row store keeps them.
 pub type Bytes = Box<[u8]>;
@@ -40,11 +48,18 @@ pub struct RowCodec {
     key_columns: Vec<usize>,
     value: RowConverter,
     value_columns: Vec<usize>,
+    value_types: Vec<DataType>,
+    /// Layout of the values that are written.
+    layout: LayoutNumber,
+    /// Layouts that stored values may have beside it.
+    other_layouts: Vec<ValueLayout>,
+    /// For each value column, what it has in rows of layouts without it.
+    missing: Vec<ScalarValue>,
 }
 
 impl RowCodec {
-    /// A codec for rows of `schema` whose key columns are at `key` (none: row numbers).
-    pub fn new(schema: &SchemaRef, key: Option<&[usize]>) -> Result<Self> {
+    /// A codec for rows of `schema` whose key columns are at `key` (none: row numbers), and whose columns have a history.
+    pub fn new(schema: &SchemaRef, key: Option<&[usize]>, history: &ColumnHistory) -> Result<Self> {
         let key_columns = key.map(<[usize]>::to_vec).unwrap_or_default();
         let value_columns: Vec<usize> = (0..schema.fields().len())
             .filter(|at| !key_columns.contains(at))
@@ -62,12 +77,30 @@ impl RowCodec {
                 CatalogError::new(ErrorKind::Unsupported, format!("row layout: {error}"))
             })
         };
+        let mut value_types = Vec::with_capacity(value_columns.len());
+        let mut missing = Vec::with_capacity(value_columns.len());
+        for at in &value_columns {
+            let data_type = schema.field(*at).data_type();
+            missing.push(history.missing(*at, data_type)?);
+            value_types.push(data_type.clone());
+        }
         Ok(Self {
             schema: Arc::clone(schema),
             key: key.map(converter).transpose()?,
             value: converter(&value_columns)?,
+            layout: history.current_layout(),
+            other_layouts: history.other_layouts(&value_columns),
             key_columns,
             value_columns,
+            value_types,
+            missing,
+        })
+    }
+
+    /// Whether a value is in a layout that this codec knows: one that was written since by a changed table is not.
+    pub fn knows_layout(&self, value: &[u8]) -> bool {
+        split(value).is_ok_and(|(number, _)| {
+            number == self.layout || self.other_layouts.iter().any(|layout| layout.is(number))
         })
     }
 
@@ -148,7 +181,7 @@ impl RowCodec {
 
     /// Values from full rows, one per row.
     pub fn encode_values(&self, rows: &RecordBatch) -> Result<Vec<Bytes>> {
-        let layout = LAYOUT.to_le_bytes();
+        let layout = self.layout.to_le_bytes();
         if self.value_columns.is_empty() {
             return Ok(vec![Bytes::from(layout.as_slice()); rows.num_rows()]);
         }
@@ -228,27 +261,29 @@ impl RowCodec {
 
     fn decode_values<V: AsRef<[u8]>>(&self, values: &[V]) -> Result<Vec<ArrayRef>> {
         if values.is_empty() {
-            let types = self
-                .value_columns
-                .iter()
-                .filter_map(|at| self.schema.fields().get(*at));
+            let types = self.value_types.iter();
             return Ok(types
-                .map(|field| new_null_array(field.data_type(), 0))
+                .map(|data_type| new_null_array(data_type, 0))
                 .collect());
         }
-        let parser = self.value.parser();
         let mut rows = Vec::with_capacity(values.len());
         for value in values {
-            let (layout, row) = value
-                .as_ref()
-                .split_at_checked(LAYOUT_BYTES)
-                .ok_or_else(|| CatalogError::corrupted("stored row is too short"))?;
-            if layout != LAYOUT.to_le_bytes() {
-                return Err(CatalogError::corrupted("stored row has an unknown layout"));
-            }
-            rows.push(parser.parse(row));
+            rows.push(split(value.as_ref())?);
         }
-        Ok(self.value.convert_rows(rows)?)
+        let parser = self.value.parser();
+        if rows.iter().all(|(layout, _)| *layout == self.layout) {
+            let rows = rows.iter().map(|(_, row)| parser.parse(row));
+            return Ok(self.value.convert_rows(rows)?);
+        }
+        let columns = Columns {
+            types: &self.value_types,
+            missing: &self.missing,
+        };
+        let current = |rows: &[&[u8]]| {
+            let rows = rows.iter().map(|row| parser.parse(row));
+            Ok(self.value.convert_rows(rows)?)
+        };
+        decode_mixed(&rows, &self.other_layouts, &columns, (self.layout, current))
     }
 
     fn decode_row_numbers<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<ArrayRef> {
@@ -275,6 +310,11 @@ mod tests {
     use arrow::array::{Int32Array, StringViewArray};
 
     use super::*;
+    use crate::definitions::tests::table_of;
+
+    fn codec(schema: &SchemaRef, key: Option<&[usize]>) -> RowCodec {
+        table_of(schema, key).codec
+    }
 
     fn batch() -> RecordBatch {
         let schema = Schema::new(vec![
@@ -300,7 +340,7 @@ mod tests {
     #[test]
     fn rows_with_a_key_come_back() {
         let batch = batch();
-        let codec = RowCodec::new(&batch.schema(), Some(&[2, 1])).unwrap();
+        let codec = codec(&batch.schema(), Some(&[2, 1]));
         let keys = codec
             .encode_keys(&codec.project_key(&batch).unwrap())
             .unwrap();
@@ -316,7 +356,7 @@ mod tests {
     #[test]
     fn leading_columns_encode_to_a_prefix() {
         let batch = batch();
-        let codec = RowCodec::new(&batch.schema(), Some(&[1, 2])).unwrap();
+        let codec = codec(&batch.schema(), Some(&[1, 2]));
         let keys = codec
             .encode_keys(&codec.project_key(&batch).unwrap())
             .unwrap();
@@ -332,7 +372,7 @@ mod tests {
     #[test]
     fn rows_without_a_key_have_numbers() {
         let batch = batch();
-        let codec = RowCodec::new(&batch.schema(), None).unwrap();
+        let codec = codec(&batch.schema(), None);
         let keys: Vec<_> = (0..3).map(row_number_key).collect();
         let values = codec.encode_values(&batch).unwrap();
         assert_eq!(codec.decode(&[0, 1, 2], &keys, &values).unwrap(), batch);
@@ -342,7 +382,7 @@ mod tests {
 
     #[test]
     fn foreign_bytes_are_an_error() {
-        let codec = RowCodec::new(&batch().schema(), None).unwrap();
+        let codec = codec(&batch().schema(), None);
         assert!(
             codec
                 .decode(&[0], &[row_number_key(1)], &[vec![9u8, 9]])

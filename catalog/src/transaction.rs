@@ -17,6 +17,7 @@ use crate::row_codec::Bytes;
 use crate::row_store::{Space, StoreSnapshot, meta_key};
 use crate::write_buffer::WriteBuffer;
 
+mod alter;
 mod ddl;
 mod dml;
 
@@ -136,6 +137,8 @@ pub struct Savepoint {
 struct Changes {
     meta: Vec<(String, Option<Vec<u8>>)>,
     relies_on: BTreeSet<String>,
+    /// Storages that no other transaction may have written to since the snapshot.
+    unwritten: BTreeSet<StorageId>,
     retired: Vec<Retired>,
 }
 
@@ -236,6 +239,7 @@ impl Transaction {
             meta: changes.meta,
             stamps,
             unchanged: changes.relies_on.into_iter().collect(),
+            unwritten: changes.unwritten.into_iter().collect(),
             row_move: None,
         };
         let catalog = Arc::clone(&view.catalog);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -38,12 +39,14 @@ use crate::sql::{casts, copy, dml, parameters, procedures, query};
 pub mod cancel;
 mod copying;
 mod execute;
+mod outdated;
 pub mod prepared;
 pub mod settings;
 mod transaction;
 mod variables;
 
 pub use copying::CopyIn;
+use outdated::NO_EPOCH;
 use prepared::Statements;
 use transaction::State;
 
@@ -97,6 +100,8 @@ pub struct Prepared {
     pub parameter_types: Vec<SqlType>,
     /// Result columns; `None` for statements that return no rows.
     pub columns: Option<SchemaRef>,
+    /// Epoch of the definitions under which these columns were last found right.
+    epoch: AtomicU64,
     tree: Tree,
     sql: Arc<str>,
     /// What `pg_stat_activity` shows.
@@ -163,6 +168,7 @@ impl Prepared {
     fn new(
         parameter_types: Vec<SqlType>,
         columns: Option<SchemaRef>,
+        epoch: u64,
         tree: Tree,
         sql: Arc<str>,
     ) -> Self {
@@ -173,6 +179,7 @@ impl Prepared {
         Self {
             parameter_types,
             columns,
+            epoch: AtomicU64::new(epoch),
             tree,
             sql,
             activity,
@@ -265,11 +272,12 @@ impl Session {
         // In a failed block nothing is planned; what may run there has no columns.
         if self.transaction_status() == TransactionStatus::Failed {
             let parameter_types = parameters::settle(BTreeMap::new(), types)?;
-            return Ok(Prepared::new(parameter_types, None, tree, sql));
+            return Ok(Prepared::new(parameter_types, None, NO_EPOCH, tree, sql));
         }
+        let epoch = self.epoch_seen()?;
         match self.analyse(&tree, types).await {
             Ok((parameter_types, columns)) => {
-                Ok(Prepared::new(parameter_types, columns, tree, sql))
+                Ok(Prepared::new(parameter_types, columns, epoch, tree, sql))
             }
             Err(error) => Err(located(error, &sql)),
         }
@@ -287,17 +295,8 @@ impl Session {
         let Tree::Sql(statement) = &prepared.tree else {
             return Ok(None);
         };
-        // Read before the view is taken: a change of definitions in between makes the epoch differ.
-        let catalog = Arc::clone(&self.server.catalog);
-        let epoch = catalog.definitions_epoch();
-        let newest = match self.state.transaction() {
-            None => true,
-            Some(transaction) => {
-                let now = catalog.begin(&self.database)?;
-                Arc::ptr_eq(now.definitions(), transaction.definitions())
-            }
-        };
-        let (epoch, version) = (newest.then_some(epoch), self.settings.version());
+        let epoch = Some(self.epoch_seen()?).filter(|epoch| *epoch != NO_EPOCH);
+        let version = self.settings.version();
         let mut planner = self.planner()?;
         let (types, columns) = (&prepared.parameter_types, prepared.columns.as_ref());
         let compiled = point::compile(&mut planner, statement, types, columns, epoch, version);
@@ -309,6 +308,10 @@ impl Session {
         let Some(compiled) = prepared.point.lock().clone() else {
             return Ok(None);
         };
+        // Its columns have to be looked at first.
+        if self.is_outdated(prepared) {
+            return Ok(None);
+        }
         // Definitions that this transaction has changed itself are nobody else's.
         if self.state.transaction().is_some_and(Transaction::defines) {
             return Ok(None);
@@ -321,6 +324,9 @@ impl Session {
             return Ok(Some(compiled));
         }
         self.compile(prepared)?;
+        if self.is_outdated(prepared) {
+            return Ok(None);
+        }
         Ok(prepared.point.lock().clone())
     }
 
@@ -424,11 +430,17 @@ impl Session {
         cancel: &CancelToken,
     ) -> Result<Outcome> {
         self.note_activity(prepared);
+        let checked = cancel.run(self.check_columns(prepared)).await;
+        checked.map_err(|error| located(error, &prepared.sql))?;
         if let Some(point) = self.point_statement(prepared)? {
-            return self
+            let outcome = self
                 .run_point(&point, &parameters, scope, cancel)
                 .await
-                .map_err(|error| located(error, &prepared.sql));
+                .map_err(|error| located(error, &prepared.sql))?;
+            if let Some(outcome) = outcome {
+                return Ok(outcome);
+            }
+            cancel.run(self.check_columns(prepared)).await?;
         }
         let mut tree = prepared.tree.clone();
         if let Tree::Sql(statement) = &mut tree

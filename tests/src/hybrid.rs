@@ -1,6 +1,7 @@
 //! What the scripts cannot reach: the closed table's own files, reads while rows move, concurrent
 //! housekeeping, and the keys of both sides under concurrent writers.
 
+mod altering;
 mod external;
 mod moving;
 mod schedules;
@@ -12,6 +13,7 @@ use libtest_mimic::Trial;
 /// Every test of the split between open and closed rows.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
+    trials.extend(altering::trials());
     trials.extend(external::trials());
     trials.extend(moving::trials());
     trials.extend(schedules::trials());

@@ -8,6 +8,7 @@
 
 mod clients;
 mod crash;
+mod formats;
 mod harness;
 mod hybrid;
 mod lifecycle;
@@ -29,6 +30,7 @@ fn main() {
     trials.extend(slt::trials());
     trials.extend(clients::trials());
     trials.extend(lifecycle::trials());
+    trials.extend(formats::trials());
     trials.extend(hybrid::trials());
     trials.extend(model::trials());
     trials.extend(crash::trials());

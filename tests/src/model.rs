@@ -1,9 +1,10 @@
-//! Random histories against a flat model: whatever mix of statements, transactions, housekeeping,
+//! Random histories against a flat model: whatever mix of statements, transactions, changed columns, housekeeping,
 //! restarts and kills a table has seen, it must hold exactly what a `BTreeMap` would hold.
 //!
 //! A history is a pure function of its seed, which is printed with every failure. To repeat one:
 //! `NYALA_MODEL_SEED=<seed> NYALA_MODEL_HISTORIES=1`.
 
+mod alter;
 mod check;
 mod flat;
 mod history;

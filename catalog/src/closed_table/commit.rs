@@ -16,7 +16,7 @@ use deltalake::kernel::{Action, Transaction};
 use deltalake::logstore::get_actions;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 
-use super::{ClosedTable, ClosedTableError, ClosedVersion, Result, Rewrite, WrittenFile};
+use super::{ClosedTable, ClosedTableError, ClosedVersion, Result, Rewrite, WrittenFile, evolve};
 
 /// Commits between two checkpoints, which bound how much of the log a fresh start must read.
 const CHECKPOINT_COMMITS: u64 = 20;
@@ -69,9 +69,9 @@ impl ClosedTable {
             .into_iter()
             .chain(rewritten)
             .map(|file| Action::Add(file.add));
-        let actions = removes
+        let actions = evolve::actions(&self.layout, base)?
             .into_iter()
-            .map(Action::Remove)
+            .chain(removes.into_iter().map(Action::Remove))
             .chain(adds)
             .collect();
 

@@ -10,7 +10,7 @@ use parquet::file::metadata::SortingColumn;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::{ClosedTableSpec, Result};
+use super::{Layout, Result};
 
 /// Rows of a row group, and the memory its columns may take while it is written.
 const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -26,7 +26,7 @@ const TEXT_ZSTD_LEVEL: i32 = 1;
 const BLOOM_FALSE_POSITIVES: f64 = 0.01;
 
 /// The properties of a file of this table.
-pub(super) fn properties(spec: &ClosedTableSpec) -> Result<WriterProperties> {
+pub(super) fn properties(layout: &Layout) -> Result<WriterProperties> {
     let text = Compression::ZSTD(ZstdLevel::try_new(TEXT_ZSTD_LEVEL)?);
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::LZ4_RAW)
@@ -37,7 +37,8 @@ pub(super) fn properties(spec: &ClosedTableSpec) -> Result<WriterProperties> {
         // Names list elements as the Parquet specification does, so that all readers find them.
         .set_coerce_types(true)
         .set_created_by(format!("nyala {}", env!("CARGO_PKG_VERSION")));
-    for (index, field) in spec.schema.fields().iter().enumerate() {
+    let key = &layout.spec.key;
+    for (index, field) in layout.file_schema.fields().iter().enumerate() {
         let path = values_of(field);
         match field.data_type() {
             DataType::Utf8View | DataType::BinaryView | DataType::List(_) => {
@@ -50,7 +51,7 @@ pub(super) fn properties(spec: &ClosedTableSpec) -> Result<WriterProperties> {
             }
             _ => {}
         }
-        if spec.key.contains(&index) {
+        if key.contains(&index) {
             builder = builder
                 .set_column_bloom_filter_enabled(path.clone(), true)
                 .set_column_bloom_filter_fpp(path.clone(), BLOOM_FALSE_POSITIVES);
@@ -63,7 +64,7 @@ pub(super) fn properties(spec: &ClosedTableSpec) -> Result<WriterProperties> {
         }
     }
     // A column has one leaf, lists included, so its index is that of its leaf.
-    let sorting = spec.key.iter().filter_map(|index| {
+    let sorting = key.iter().filter_map(|index| {
         let column_idx = i32::try_from(*index).ok()?;
         Some(SortingColumn {
             column_idx,

@@ -24,7 +24,7 @@ impl KeyOrder {
     }
 
     pub(super) fn new(layout: &Layout) -> Result<Self> {
-        let fields: Vec<SortField> = schema::key_fields(&layout.spec)
+        let fields: Vec<SortField> = schema::key_fields(layout)
             .map(|field| SortField::new(field.data_type().clone()))
             .collect();
         let first = fields.iter().take(1).cloned().collect();

@@ -181,7 +181,7 @@ struct Bounds {
 impl KeySet {
     pub(super) fn new(layout: &Layout, keys: &RecordBatch) -> Result<Self> {
         let spec = &layout.spec;
-        let fields: Vec<_> = schema::key_fields(spec).collect();
+        let fields: Vec<_> = schema::key_fields(layout).collect();
         let fits = fields.len() == keys.num_columns()
             && fields
                 .iter()

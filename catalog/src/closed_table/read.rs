@@ -8,8 +8,7 @@ use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::compute::cast;
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -146,17 +145,23 @@ impl FileReader {
         Ok(filter)
     }
 
-    /// Reads columns of the table, in the table's own types; a column the file lacks is null.
+    /// Reads columns of the table, as the table has them now.
     pub(super) fn read(
         &self,
         columns: &[usize],
         rows: Option<RowsToRead>,
     ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-        let schema = Arc::new(self.layout.spec.schema.project(columns)?);
+        let files = columns
+            .iter()
+            .filter_map(|at| self.layout.spec.columns.get(*at));
+        let wanted: Vec<&str> = files
+            .flat_map(|column| column.fields())
+            .map(|field| field.name().as_str())
+            .collect();
         let parquet_schema = self.footer.parquet_schema();
         let in_file = parquet_schema.root_schema().get_fields().iter().enumerate();
         let roots = in_file
-            .filter(|(_, column)| schema.fields().iter().any(|f| f.name() == column.name()))
+            .filter(|(_, column)| wanted.contains(&column.name()))
             .map(|(index, _)| index);
         let mask = ProjectionMask::roots(parquet_schema, roots);
         let mut builder = self
@@ -169,21 +174,11 @@ impl FileReader {
                 .with_row_selection(rows.selection);
         }
         let batches = builder.build()?;
-        let in_table_types = move |batch: RecordBatch| -> Result<RecordBatch> {
-            let columns =
-                schema
-                    .fields()
-                    .iter()
-                    .map(|field| match batch.column_by_name(field.name()) {
-                        Some(column) => cast(column, field.data_type()),
-                        None => Ok(new_null_array(field.data_type(), batch.num_rows())),
-                    });
-            let columns = columns.collect::<std::result::Result<Vec<ArrayRef>, _>>()?;
-            Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
-        };
+        let layout = Arc::clone(&self.layout);
+        let columns = columns.to_vec();
         Ok(batches
             .map_err(ClosedTableError::from)
-            .map(move |batch| batch.and_then(&in_table_types))
+            .map(move |batch| layout.spec.rows_of_table(&columns, &batch?))
             .boxed())
     }
 

@@ -67,10 +67,11 @@ impl ClosedVersion {
         left_out: &[RoaringBitmap],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let layout = self.layout();
-        let schema = &layout.spec.schema;
+        let schema = &layout.file_schema;
         let options = &state.config_options().execution;
         let predicate = conjunction(filters.iter().cloned())
             .map(|filter| {
+                let filter = layout.spec.filter_on_files(filter)?;
                 let names = DFSchema::try_from(Arc::clone(schema))?;
                 state.create_physical_expr(filter, &names)
             })
@@ -89,6 +90,7 @@ impl ClosedVersion {
             files = enough_for(files, limit);
         }
         if files.is_empty() {
+            let schema = &layout.spec.schema;
             let projected = match projection {
                 Some(indexes) => Arc::new(schema.project(indexes)?),
                 None => Arc::clone(schema),
@@ -156,8 +158,16 @@ impl ClosedVersion {
             .with_limit(limit)
             .with_output_ordering(ordering.into_iter().collect())
             .with_projection_indices(projection.cloned())?
+            .with_expr_adapter(layout.spec.adapter())
             .build();
-        Ok(DataSourceExec::from_data_source(scan))
+        let scan = DataSourceExec::from_data_source(scan);
+        match projection {
+            Some(columns) => layout.spec.in_table_names(scan, columns),
+            None => {
+                let all: Vec<usize> = (0..schema.fields().len()).collect();
+                layout.spec.in_table_names(scan, &all)
+            }
+        }
     }
 
     /// The files that may hold rows for which `predicate` is true.
@@ -171,7 +181,7 @@ impl ClosedVersion {
             return Ok(all.collect());
         };
         let pruning = PruningPredicateBuilder::new()
-            .with_file_schema(Arc::clone(&self.layout().spec.schema))
+            .with_file_schema(Arc::clone(&self.layout().file_schema))
             .with_max_in_list_size(max_in_list_size)
             .try_build(Arc::clone(predicate))?;
         let keep = pruning.prune(self)?;
@@ -183,20 +193,20 @@ impl ClosedVersion {
 
     /// The order of rows sorted by the key.
     fn key_ordering(&self) -> Option<LexOrdering> {
-        let spec = &self.layout().spec;
+        let (spec, schema) = (&self.layout().spec, &self.layout().file_schema);
         let options = SortOptions {
             descending: false,
             nulls_first: true,
         };
         LexOrdering::new(spec.key.iter().filter_map(|index| {
-            let name = spec.schema.fields().get(*index)?.name();
+            let name = schema.fields().get(*index)?.name();
             let column: Arc<dyn PhysicalExpr> = Arc::new(PhysicalColumn::new(name, *index));
             Some(PhysicalSortExpr::new(column, options))
         }))
     }
 
     fn arrays_of(&self, column: &Column) -> Option<&ColumnArrays> {
-        self.column_arrays(self.layout().spec.schema.index_of(&column.name).ok()?)
+        self.column_arrays(self.layout().file_schema.index_of(&column.name).ok()?)
     }
 }
 

@@ -9,12 +9,18 @@ use deltalake::TableProperty;
 use deltalake::kernel::StructField;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 
-use super::{ClosedTableError, ClosedTableSpec, KEY_PROPERTY, Result};
+use super::{ClosedTableError, ClosedTableSpec, KEY_PROPERTY, Layout, Result};
 use crate::types::SqlType;
 
 /// Checks that rows of this table can be kept in Delta and have a key.
 pub(super) fn check(spec: &ClosedTableSpec) -> Result<()> {
     let invalid = |message: String| Err(ClosedTableError::Invalid { message });
+    if spec.columns.len() != spec.schema.fields().len() {
+        return invalid(format!(
+            "closed table \"{}\" does not tell what its columns are in files",
+            spec.name
+        ));
+    }
     if spec.key.is_empty() {
         return invalid(format!("closed table \"{}\" has no key", spec.name));
     }
@@ -50,39 +56,43 @@ pub(super) fn delta_fields(schema: &Schema) -> Result<Vec<StructField>> {
 }
 
 /// The Delta properties of a table.
-pub(super) fn properties(spec: &ClosedTableSpec) -> Result<Vec<(String, Option<String>)>> {
-    let columns: Vec<String> = spec
-        .schema
+pub(super) fn properties(layout: &Layout) -> Result<Vec<(String, Option<String>)>> {
+    Ok(vec![
+        (
+            TableProperty::DataSkippingStatsColumns.as_ref().to_string(),
+            Some(statistics_property(&layout.file_schema)),
+        ),
+        (KEY_PROPERTY.to_string(), Some(key_property(layout)?)),
+    ])
+}
+
+/// The value of the property that names the columns with statistics.
+pub(super) fn statistics_property(schema: &Schema) -> String {
+    let columns: Vec<String> = schema
         .fields()
         .iter()
         .filter(|field| has_statistics(field))
         // The property is a list of SQL identifiers, where a back-quote is doubled.
         .map(|field| format!("`{}`", field.name().replace('`', "``")))
         .collect();
-    Ok(vec![
-        (
-            TableProperty::DataSkippingStatsColumns.as_ref().to_string(),
-            Some(columns.join(",")),
-        ),
-        (KEY_PROPERTY.to_string(), Some(key_property(spec)?)),
-    ])
+    columns.join(",")
 }
 
 /// The value of the property that names the key columns.
-pub(super) fn key_property(spec: &ClosedTableSpec) -> Result<String> {
-    let names: Vec<&str> = key_fields(spec)
+pub(super) fn key_property(layout: &Layout) -> Result<String> {
+    let names: Vec<&str> = key_fields(layout)
         .map(|field| field.name().as_str())
         .collect();
     serde_json::to_string(&names).map_err(|error| ClosedTableError::Invalid {
-        message: format!("key of closed table \"{}\": {error}", spec.name),
+        message: format!("key of closed table \"{}\": {error}", layout.spec.name),
     })
 }
 
-/// The key columns, in key order.
-pub(super) fn key_fields(spec: &ClosedTableSpec) -> impl Iterator<Item = &Field> {
-    spec.key
-        .iter()
-        .filter_map(|index| spec.schema.fields().get(*index).map(AsRef::as_ref))
+/// The key columns of files, in key order. They are the same in all files: their types do not change.
+pub(super) fn key_fields(layout: &Layout) -> impl Iterator<Item = &Field> {
+    let fields = layout.file_schema.fields();
+    let key = layout.spec.key.iter();
+    key.filter_map(|index| fields.get(*index).map(AsRef::as_ref))
 }
 
 /// Whether the log keeps statistics of a column: of all but JSON documents, whose order means nothing.

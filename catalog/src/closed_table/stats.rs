@@ -9,13 +9,13 @@
 //! A float column that holds a NaN has no bounds: NaN sorts above all numbers in SQL, and
 //! JSON cannot say it.
 
-use arrow::datatypes::{DataType, Decimal128Type, DecimalType, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Decimal128Type, DecimalType, FieldRef, Schema, TimeUnit};
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use serde_json::{Map, Number, Value};
 
-use super::schema;
+use super::{ClosedTableSpec, schema};
 
 /// Years that every reader of ISO dates understands; values outside have no bounds.
 const YEARS: std::ops::RangeInclusive<i32> = 1..=9999;
@@ -65,8 +65,10 @@ pub(super) fn encode(schema: &Schema, rows: u64, columns: &[ColumnBounds]) -> St
     .to_string()
 }
 
-/// A file's statistics in terms of the table's schema. What the log does not tell stays unknown.
-pub(super) fn decode(schema: &Schema, text: Option<&str>, bytes: u64) -> Statistics {
+/// A file's statistics in terms of the table's schema. What the log does not tell, and so what it does not tell of columns
+/// that the file lacks, stays unknown.
+pub(super) fn decode(spec: &ClosedTableSpec, text: Option<&str>, bytes: u64) -> Statistics {
+    let schema = &spec.schema;
     let mut statistics = Statistics::new_unknown(schema);
     statistics.total_byte_size = Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX));
     let Some(Value::Object(object)) = text.and_then(|text| serde_json::from_str(text).ok()) else {
@@ -77,20 +79,21 @@ pub(super) fn decode(schema: &Schema, text: Option<&str>, bytes: u64) -> Statist
     }
     let group = |name: &str| object.get(name).and_then(Value::as_object);
     let (mins, maxs, nulls) = (group("minValues"), group("maxValues"), group("nullCount"));
-    for (field, column) in schema
-        .fields()
-        .iter()
-        .zip(&mut statistics.column_statistics)
-    {
+    for (files, column) in spec.columns.iter().zip(&mut statistics.column_statistics) {
+        // Which of them the file has: each has its nulls counted, or no statistics at all.
+        let in_file = |field: &&FieldRef| nulls.is_some_and(|g| g.contains_key(field.name()));
+        let Some(field) = files.fields().find(in_file) else {
+            continue;
+        };
         let of =
             |group: Option<&Map<String, Value>>| group.and_then(|g| g.get(field.name())).cloned();
+        let to = files.written.data_type();
         let bound = |group, upper| {
             of(group)
                 .filter(|_| schema::has_bounds(field))
                 .and_then(|value| from_json(field.data_type(), &value, upper))
-                .map_or(Precision::Absent, |value| {
-                    precision(field.data_type(), value)
-                })
+                .and_then(|value| value.cast_to(to).ok())
+                .map_or(Precision::Absent, |value| precision(to, value))
         };
         let null_count = of(nulls).as_ref().and_then(as_usize);
         *column = ColumnStatistics {

@@ -19,10 +19,11 @@ use futures::stream;
 use tempfile::TempDir;
 use url::Url;
 
-use super::{ClosedTable, ClosedTableError, ClosedTableSpec, ClosedVersion};
+use super::{ClosedTable, ClosedTableError, ClosedTableSpec, ClosedVersion, ColumnFiles};
 use crate::types::SqlType;
 
 mod commits;
+mod evolved;
 mod probes;
 mod scans;
 mod types;
@@ -41,6 +42,7 @@ impl Fixture {
         let spec = ClosedTableSpec {
             location,
             name: "contracts".to_string(),
+            columns: ColumnFiles::unaltered(&schema).expect("columns"),
             schema,
             key,
         };

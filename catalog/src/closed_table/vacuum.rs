@@ -26,13 +26,13 @@ pub struct Vacuumed {
 impl ClosedTable {
     /// A version stopped being the visible one with the commit of a csn; transactions of an older snapshot still read it.
     pub(crate) fn superseded(&self, version: u64, csn: u64) {
-        self.versions.superseded.lock().push((version, csn));
+        self.layout.superseded.lock().push((version, csn));
     }
 
     /// Versions that transactions read whose snapshot is of `oldest` or newer, besides the visible one. Those of before the
     /// server's start have no reader.
     pub(crate) fn read_since(&self, oldest: u64) -> Vec<u64> {
-        let mut superseded = self.versions.superseded.lock();
+        let mut superseded = self.layout.superseded.lock();
         superseded.retain(|(_, csn)| *csn > oldest);
         superseded.iter().map(|(version, _)| *version).collect()
     }

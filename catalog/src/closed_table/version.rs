@@ -120,6 +120,8 @@ impl ClosedVersion {
                 None => files.push(Arc::new(live_file(&layout, &view)?)),
             }
         }
+        // The log's order depends on how the state was loaded; whoever loads the version again finds each file at its place.
+        files.sort_by(|left, right| left.path().cmp(right.path()));
         let schema = &layout.spec.schema;
         let totals = stats::total(schema, files.iter().map(|file| file.statistics.as_ref()));
         let columns = schema.fields().iter().map(|_| OnceLock::new()).collect();
@@ -283,11 +285,7 @@ fn live_file(layout: &Layout, view: &LogicalFileView) -> Result<LiveFile> {
             version: None,
         },
         sorted: tags.contains_key(SORTED_TAG),
-        statistics: Arc::new(stats::decode(
-            &layout.spec.schema,
-            view.stats().as_deref(),
-            bytes,
-        )),
+        statistics: Arc::new(stats::decode(&layout.spec, view.stats().as_deref(), bytes)),
         path,
     })
 }

@@ -127,7 +127,7 @@ impl RowWriter {
     }
 
     pub(super) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let schema = &self.layout.spec.schema;
+        let schema = &self.layout.file_schema;
         let mut rest = RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec()).map_err(
             |error| ClosedTableError::Invalid {
                 message: format!(
@@ -230,9 +230,9 @@ impl OpenFile {
         // Without the Arrow schema in the footer every reader takes the Parquet types as they are;
         // not all of them know Arrow's view types.
         let options = ArrowWriterOptions::new()
-            .with_properties(file_format::properties(&layout.spec)?)
+            .with_properties(file_format::properties(layout)?)
             .with_skip_arrow_metadata(true);
-        let schema = Arc::clone(&layout.spec.schema);
+        let schema = Arc::clone(&layout.file_schema);
         let columns = schema
             .fields()
             .iter()
@@ -266,7 +266,7 @@ impl OpenFile {
     async fn finish(mut self, layout: &Layout, sorted: bool) -> Result<WrittenFile> {
         let metadata = self.writer.finish().await?;
         let bytes = self.writer.bytes_written();
-        let columns = bounds(&layout.spec.schema, &metadata, self.columns)?;
+        let columns = bounds(&layout.file_schema, &metadata, self.columns)?;
         // The store's own clock, so that this and what readers list agree.
         let stored = layout.store.head(&Path::from(self.path.as_str())).await?;
         let written_ms = stored.last_modified.timestamp_millis();
@@ -276,7 +276,7 @@ impl OpenFile {
             size: i64::try_from(bytes).unwrap_or(i64::MAX),
             modification_time: written_ms,
             data_change: true,
-            stats: Some(stats::encode(&layout.spec.schema, self.rows, &columns)),
+            stats: Some(stats::encode(&layout.file_schema, self.rows, &columns)),
             tags,
             ..Add::default()
         };

@@ -11,6 +11,7 @@ use crate::error::{CatalogError, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::restore_point::RestorePoint;
 use crate::row_store::meta_key;
+use crate::table_edit::check_storable;
 
 /// What CREATE TABLE asks for.
 #[derive(Debug, Clone)]
@@ -154,6 +155,7 @@ impl Transaction {
             closing,
             schedules: new.schedules,
             retention_s: new.retention_s,
+            history: None,
         })?);
         // The name is checked before anything is made on disk.
         self.put_relation(Relation::Table(Arc::clone(&table)), true)?;
@@ -269,6 +271,7 @@ impl Transaction {
         let storage = self.view.catalog.counters.storage();
         let mut def = table.def.clone();
         def.storage = storage;
+        def.history = None;
         if let Some(closing) = &mut def.closing {
             closing.folder = closed_folder(&def.name, storage);
         }
@@ -313,7 +316,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn put_relation(&mut self, relation: Relation, new_name: bool) -> Result<()> {
+    pub(super) fn put_relation(&mut self, relation: Relation, new_name: bool) -> Result<()> {
         let database = self.database_oid();
         let (oid, schema) = (relation.oid(), relation.schema());
         let name = meta_key::name(database, schema, relation.name());
@@ -335,7 +338,7 @@ impl Transaction {
         self.changes.relies_on.insert(key);
     }
 
-    fn database_oid(&self) -> Oid {
+    pub(super) fn database_oid(&self) -> Oid {
         self.view.definitions.database.oid
     }
 
@@ -343,7 +346,7 @@ impl Transaction {
         Arc::make_mut(&mut self.view.definitions)
     }
 
-    fn put_meta(&mut self, key: String, value: Option<Vec<u8>>) {
+    pub(super) fn put_meta(&mut self, key: String, value: Option<Vec<u8>>) {
         self.changes.meta.push((key, value));
     }
 }
@@ -388,14 +391,7 @@ fn check_closing(columns: &[ColumnDef], primary_key: Option<&PrimaryKeyDef>) -> 
         )
         .with_hint("Rows move from the row store to the closed table by their key."));
     }
-    if let Some(column) = columns.iter().find(|column| !column.ty.storable_in_delta()) {
-        return Err(CatalogError::new(
-            ErrorKind::Unsupported,
-            format!(
-                "column \"{}\" of type {} cannot be stored in a closed table",
-                column.name, column.ty
-            ),
-        ));
-    }
-    Ok(())
+    columns
+        .iter()
+        .try_for_each(|column| check_storable(&column.name, &column.ty))
 }

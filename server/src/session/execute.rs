@@ -162,14 +162,14 @@ impl Session {
         self.planner()
     }
 
-    /// Runs a statement about one row.
+    /// Runs a statement about one row; `None` if definitions have changed since it was compiled.
     pub(super) async fn run_point(
         &mut self,
         point: &PointStatement,
         parameters: &[ScalarValue],
         scope: Scope,
         cancel: &CancelToken,
-    ) -> Result<Outcome> {
+    ) -> Result<Option<Outcome>> {
         self.check_not_failed(None)?;
         if !point.is_select() {
             let work = Work::Point(point, parameters);
@@ -184,27 +184,32 @@ impl Session {
                 Some(rows) => rows,
                 None => {
                     let transaction = self.server.catalog.begin(&self.database)?;
+                    if !point.is_over(transaction.definitions()) {
+                        return Ok(None);
+                    }
                     cancel.run(point.select(&transaction, parameters)).await?
                 }
             },
         };
-        Ok(Outcome::Rows {
+        Ok(Some(Outcome::Rows {
             stream: query::stream_of(rows),
             tag: RowsTag::Select,
-        })
+        }))
     }
 
     /// Runs a writing statement in the open transaction, or in one of its own.
     async fn write(&mut self, tree: &Tree, scope: Scope, cancel: &CancelToken) -> Result<Outcome> {
-        self.write_work(Work::Tree(tree), scope, cancel).await
+        let written = self.write_work(Work::Tree(tree), scope, cancel).await?;
+        written.ok_or_else(|| PgError::internal("a statement that is planned was not run"))
     }
 
+    /// Runs writing work; `None` if it was compiled over definitions that have changed.
     async fn write_work(
         &mut self,
         work: Work<'_>,
         scope: Scope,
         cancel: &CancelToken,
-    ) -> Result<Outcome> {
+    ) -> Result<Option<Outcome>> {
         if self.settings.is_read_only() {
             self.refuse_read_only(&work.verb())?;
         }
@@ -219,16 +224,21 @@ impl Session {
                 None => Err(PgError::internal("the transaction is gone")),
             };
             self.state = state;
-            return Ok(self.written(written?));
+            return Ok(Some(self.written(written?)));
         }
         let mut retries = 0;
         loop {
             let mut transaction = self.server.catalog.begin(&self.database)?;
+            if let Work::Point(point, _) = work
+                && !point.is_over(transaction.definitions())
+            {
+                return Ok(None);
+            }
             let written = cancel
                 .run(self.write_in(work, &mut transaction, start_us))
                 .await?;
             match transaction.commit().await {
-                Ok(()) => return Ok(self.written(written)),
+                Ok(()) => return Ok(Some(self.written(written))),
                 Err(CatalogError {
                     kind: ErrorKind::SerializationFailure,
                     ..

@@ -105,6 +105,7 @@ impl Session {
                 let Some(prepared) = &prepared.prepared else {
                     return Err(PgError::internal("an empty statement was prepared"));
                 };
+                cancel.run(self.check_columns(prepared)).await?;
                 let tree = with_arguments(prepared, parameters)?;
                 let outcome = Box::pin(self.run(&tree, scope, cancel)).await?;
                 Ok(Some(outcome))

@@ -1,4 +1,4 @@
-//! CREATE, DROP and TRUNCATE of what a database holds.
+//! CREATE, DROP and TRUNCATE of what a database holds; ALTER TABLE in `alter`.
 //!
 //! An option that is not in force here is refused with 0A000; none is taken and ignored.
 
@@ -15,16 +15,21 @@ use nyala_catalog::types::SqlType;
 use nyala_catalog::{CatalogError, NewTable, NewView, Part, Transaction};
 use sqlparser::ast::{
     ColumnOption, CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType, Query,
-    SchemaName, SqlOption, Statement, TableConstraint, Truncate, Value,
+    SchemaName, Statement, TableConstraint, Truncate,
 };
 
 use crate::error::{PgError, Result, sqlstate};
-use crate::jobs;
-use crate::pgwire::decode::parse_interval;
 use crate::sql::names::{self, RelationName};
 use crate::sql::parse::CreateExternalTable;
 use crate::sql::planner::Planner;
 use crate::sql::{casts, query, types};
+
+mod alter;
+mod alter_default;
+mod alter_views;
+mod options;
+
+use options::Options;
 
 /// What a statement did: its tag, and notices for the client.
 pub struct Defined {
@@ -81,6 +86,7 @@ pub async fn run(
             names,
             *cascade,
         )?,
+        Statement::AlterTable(alter) => alter::run(planner, transaction, alter).await?,
         Statement::Truncate(truncate) => run_truncate(planner, transaction, truncate).await?,
         _ => return Ok(None),
     }))
@@ -121,11 +127,7 @@ fn place(
     let name = names::relation_name(name, &planner.database)?;
     let schema = names::creation_schema(transaction.definitions(), &planner.search_path, &name)?;
     if Part::split(&name.name).1 != Part::All {
-        return Err(PgError::new(
-            "42939",
-            format!("unacceptable relation name \"{}\"", name.name),
-        )
-        .with_detail("Names that end in $open, $closed or $snapshot stand for parts of tables."));
+        return Err(part_name(&name.name));
     }
     if transaction
         .definitions()
@@ -142,6 +144,12 @@ fn place(
         ));
     }
     Ok(Ok((schema, name.name)))
+}
+
+/// 42939 for a name that stands for a part of a table.
+fn part_name(name: &str) -> PgError {
+    PgError::new("42939", format!("unacceptable relation name \"{name}\""))
+        .with_detail("Names that end in $open, $closed or $snapshot stand for parts of tables.")
 }
 
 fn refuse_table_options(create: &CreateTable) -> Result<()> {
@@ -243,16 +251,19 @@ async fn create_table(
             key_positions(&columns, &names)?,
         )),
     };
-    let options = table_options(planner, &create.table_options, &columns)?;
+    let given = Options::read(planner, &create.table_options, &columns)?;
+    let closed_when = given.closed_when.clone();
+    let retention_s = given.retention_s(None);
+    let schedules = given.schedules(Schedules::default(), closed_when.is_some())?;
     let new = NewTable {
         schema,
         name,
         owner: BOOTSTRAP_ROLE_OID,
         columns,
         primary_key,
-        closed_when: options.closed_when,
-        schedules: options.schedules,
-        retention_s: options.retention_s,
+        closed_when,
+        schedules,
+        retention_s,
     };
     let table = transaction.create_table(new).await?;
     let Some(plan) = source else {
@@ -431,115 +442,6 @@ fn key_positions(columns: &[ColumnDef], names: &[String]) -> Result<Vec<usize>> 
         positions.push(at);
     }
     Ok(positions)
-}
-
-/// What WITH says of a table.
-#[derive(Default)]
-struct TableOptions {
-    closed_when: Option<String>,
-    schedules: Schedules,
-    retention_s: Option<u64>,
-}
-
-/// Reads the options in WITH.
-fn table_options(
-    planner: &Planner,
-    options: &CreateTableOptions,
-    columns: &[ColumnDef],
-) -> Result<TableOptions> {
-    let options = match options {
-        CreateTableOptions::None => return Ok(TableOptions::default()),
-        CreateTableOptions::With(options) => options,
-        other => {
-            return Err(PgError::syntax(format!(
-                "syntax error at or near \"{other}\""
-            )));
-        }
-    };
-    let mut given = TableOptions::default();
-    for option in options {
-        let SqlOption::KeyValue { key, value } = option else {
-            return Err(PgError::syntax(format!(
-                "syntax error at or near \"{option}\""
-            )));
-        };
-        let name = names::fold(key);
-        match (name.as_str(), value) {
-            ("closed_when", Expr::Value(value)) => {
-                let Value::SingleQuotedString(text) = &value.value else {
-                    return Err(invalid_option("closed_when", "a string with a condition"));
-                };
-                closing_rule(planner, text, columns)?;
-                given.closed_when = Some(text.clone());
-            }
-            ("closed_when", _) => {
-                return Err(invalid_option("closed_when", "a string with a condition"));
-            }
-            ("offload_schedule" | "housekeeping_schedule", Expr::Value(value)) => {
-                let Value::SingleQuotedString(pattern) = &value.value else {
-                    return Err(invalid_option(&name, "a string with a cron pattern"));
-                };
-                jobs::parse_schedule(&name, pattern)?;
-                let pattern = Some(pattern.clone());
-                match name.as_str() {
-                    "offload_schedule" => given.schedules.offload = pattern,
-                    _ => given.schedules.housekeeping = pattern,
-                }
-            }
-            ("offload_schedule" | "housekeeping_schedule", _) => {
-                return Err(invalid_option(&name, "a string with a cron pattern"));
-            }
-            ("retention", Expr::Value(value)) => {
-                let Value::SingleQuotedString(text) = &value.value else {
-                    return Err(invalid_option("retention", "a string with an interval"));
-                };
-                given.retention_s = Some(retention(text)?);
-            }
-            ("retention", _) => {
-                return Err(invalid_option("retention", "a string with an interval"));
-            }
-            ("closed_partition_by" | "closed_location", _) => {
-                return Err(PgError::unsupported(format!(
-                    "table option \"{name}\" is not supported"
-                )));
-            }
-            _ => {
-                return Err(PgError::new(
-                    sqlstate::INVALID_PARAMETER_VALUE,
-                    format!("unrecognized parameter \"{name}\""),
-                ));
-            }
-        }
-    }
-    if given.schedules.housekeeping.is_some() && given.closed_when.is_none() {
-        return Err(PgError::new(
-            sqlstate::INVALID_PARAMETER_VALUE,
-            "parameter \"housekeeping_schedule\" requires closed_when",
-        ));
-    }
-    Ok(given)
-}
-
-/// Seconds of `retention = '7 days'`; a month has 30 days.
-fn retention(text: &str) -> Result<u64> {
-    const DAY_S: i64 = 24 * 60 * 60;
-    let interval = parse_interval(text)?;
-    let days = i64::from(interval.months) * 30 + i64::from(interval.days);
-    let seconds = days * DAY_S + interval.nanoseconds / 1_000_000_000;
-    u64::try_from(seconds).map_err(|_| {
-        PgError::new(
-            sqlstate::INVALID_PARAMETER_VALUE,
-            format!("invalid value for parameter \"retention\": \"{text}\""),
-        )
-        .with_detail("A retention must not be negative.")
-    })
-}
-
-fn invalid_option(name: &str, wanted: &str) -> PgError {
-    PgError::new(
-        sqlstate::INVALID_PARAMETER_VALUE,
-        format!("parameter \"{name}\" requires {wanted}"),
-    )
 }
 
 /// Compiles a closing rule: a condition on the row's columns alone.

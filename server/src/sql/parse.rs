@@ -53,7 +53,7 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
         .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
     let mut parser = Parser::new(dialect_of(&tokens))
         .with_recursion_limit(NESTING_MAX)
-        .with_tokens_with_locations(spell_out_stars(spell_out_table(tokens)));
+        .with_tokens_with_locations(spell_out_reset(spell_out_stars(spell_out_table(tokens))));
     statements(&mut parser).map_err(|error| syntax_error(sql, &error))
 }
 
@@ -111,6 +111,50 @@ fn spell_out_stars(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             Token::Whitespace(_) => forces,
             _ => false,
         };
+        spelled.push(token);
+    }
+    spelled
+}
+
+/// Value of an option that `RESET (…)` names.
+pub const RESET_OPTION: &str = "\u{1}reset";
+
+/// `RESET (a, b)` in ALTER becomes `SET (a = x, b = x)`, x being [`RESET_OPTION`].
+fn spell_out_reset(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut spelled: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let (mut starts, mut alters) = (true, false);
+    // Where the last token that counts is, if it is RESET; whether a list that it began is open.
+    let (mut resets, mut in_list) = (None, false);
+    for token in tokens {
+        let span = token.span;
+        if starts && !matches!(token.token, Token::Whitespace(_)) {
+            starts = false;
+            alters = matches!(&token.token, Token::Word(word) if word.keyword == Keyword::ALTER);
+        }
+        match &token.token {
+            Token::Whitespace(_) => {}
+            Token::SemiColon => (starts, resets, in_list) = (true, None, false),
+            Token::Word(word) if alters && word.keyword == Keyword::RESET && !in_list => {
+                resets = Some(spelled.len());
+            }
+            Token::LParen => {
+                if let Some(at) = resets.take()
+                    && let Some(word) = spelled.get_mut(at)
+                {
+                    *word = TokenWithSpan::new(Token::make_keyword("SET"), word.span);
+                    in_list = true;
+                }
+            }
+            Token::Word(_) if in_list => {
+                spelled.push(token);
+                for part in [Token::Eq, Token::make_word(RESET_OPTION, Some('"'))] {
+                    spelled.push(TokenWithSpan::new(part, span));
+                }
+                continue;
+            }
+            Token::Comma if in_list => {}
+            _ => (resets, in_list) = (None, false),
+        }
         spelled.push(token);
     }
     spelled

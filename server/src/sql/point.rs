@@ -17,7 +17,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use nyala_catalog::definitions::{Definitions, Table};
-use nyala_catalog::{Catalog, Transaction};
+use nyala_catalog::{Catalog, OpenRow, Transaction};
 
 use crate::error::{PgError, Result};
 use crate::pgwire::decode::InputSettings;
@@ -157,10 +157,12 @@ impl PointStatement {
             return Ok(Some(RecordBatch::new_empty(Arc::clone(schema))));
         };
         match catalog.open_row(&self.table, &key, &row.columns)? {
-            Some(found) => Ok(Some(row.result(schema, found.columns(), &parameters)?)),
+            OpenRow::Found(found) => Ok(Some(row.result(schema, found.columns(), &parameters)?)),
             // The row may be closed.
-            None if self.table.is_hybrid() => Ok(None),
-            None => Ok(Some(RecordBatch::new_empty(Arc::clone(schema)))),
+            OpenRow::None if self.table.is_hybrid() => Ok(None),
+            OpenRow::None => Ok(Some(RecordBatch::new_empty(Arc::clone(schema)))),
+            // The table was altered since the statement was found to be right.
+            OpenRow::Newer => Ok(None),
         }
     }
 

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::physical_expr::PhysicalExpr;
-use nyala_catalog::definitions::{DatabaseDef, Oid, Relation, Table, arrow_schema};
+use nyala_catalog::definitions::{DatabaseDef, Relation, Table, arrow_schema};
 use nyala_catalog::types::SqlType;
 use nyala_catalog::{Catalog, JobRecord, JobStatus, Part, housekeeping, offload, vacuum};
 use sqlparser::ast::{Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
@@ -136,8 +136,8 @@ pub async fn call(
         let numbers = match job {
             Job::Restore(restore) => restore.run(session).await?,
             job => {
-                let (catalog, oid) = (Arc::clone(&server.catalog), table.def.oid);
-                let run = async move { job.run(&catalog, &database, oid).await };
+                let (catalog, table) = (Arc::clone(&server.catalog), Arc::clone(&table));
+                let run = async move { job.run(&catalog, &database, &table).await };
                 server.workload.job(run).await?
             }
         };
@@ -154,11 +154,12 @@ impl Job {
         self,
         catalog: &Arc<Catalog>,
         database: &DatabaseDef,
-        oid: Oid,
+        table: &Table,
     ) -> Result<Vec<u64>> {
+        let oid = table.def.oid;
         let numbers = match self {
             Self::Housekeeping(rule) => {
-                let done = housekeeping::run(catalog, database, oid, &rule).await?;
+                let done = housekeeping::run(catalog, database, table, &rule).await?;
                 vec![
                     done.rows_moved,
                     done.rows_folded,

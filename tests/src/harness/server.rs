@@ -24,6 +24,8 @@ pub const DATABASE: &str = "nyala";
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// A drain with open statements takes at most this.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+/// Unpacking a data directory of a few rows takes no longer.
+const UNPACK_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of the server's log that a failure shows.
 const LOG_LINES_SHOWN: usize = 80;
 
@@ -70,6 +72,31 @@ impl Server {
             child: None,
             port: 0,
             options,
+        };
+        server.launch()?;
+        Ok(server)
+    }
+
+    /// Starts a server on a data directory that a packed folder holds.
+    pub fn on_fixture(name: &str) -> Result<Self, Failed> {
+        let scratch = tempfile::Builder::new().prefix("nyala-test-").tempdir()?;
+        let packed = super::package_directory().join("fixtures").join(name);
+        let mut unpack = Command::new("tar");
+        unpack
+            .arg("-xzf")
+            .arg(&packed)
+            .arg("-C")
+            .arg(scratch.path());
+        let unpacked = process::run(&mut unpack, b"", UNPACK_LIMIT)?;
+        if !unpacked.status.success() {
+            let error = String::from_utf8_lossy(&unpacked.stderr);
+            return Err(format!("cannot unpack {}: {error}", packed.display()).into());
+        }
+        let mut server = Self {
+            scratch,
+            child: None,
+            port: 0,
+            options: Options::default(),
         };
         server.launch()?;
         Ok(server)

@@ -8,14 +8,22 @@ use super::history::Kind;
 use super::step::{predicate, predicate_sql};
 use crate::harness::wire::{Format, Wire};
 
-const COLUMNS: &str = "k1, k2, v, note, closed_on";
+/// All columns of the table.
+fn columns(flat: &Flat) -> String {
+    let first = ["k1", "k2", "v", "note", "closed_on"].into_iter();
+    let all = first.chain(flat.extras.iter().map(|extra| extra.name));
+    all.collect::<Vec<_>>().join(", ")
+}
 
 /// Fails with the first difference.
 pub fn check(wire: &mut Wire, kind: Kind, flat: &Flat, random: &mut StdRng) -> Result<(), Failed> {
+    let all = columns(flat);
     let expected: Vec<Vec<String>> = flat.rows.iter().map(texts).collect();
+    let starred = wire.texts("SELECT * FROM m ORDER BY k1, k2")?;
+    same("all columns", &starred, &expected)?;
     same(
         "content",
-        &wire.texts(&format!("SELECT {COLUMNS} FROM m ORDER BY k1, k2"))?,
+        &wire.texts(&format!("SELECT {all} FROM m ORDER BY k1, k2"))?,
         &expected,
     )?;
     let count = vec![vec![expected.len().to_string()]];
@@ -29,7 +37,7 @@ pub fn check(wire: &mut Wire, kind: Kind, flat: &Flat, random: &mut StdRng) -> R
         .filter_map(|key| flat.rows.get_key_value(key))
         .map(texts)
         .collect();
-    let sql = format!("SELECT {COLUMNS} FROM m WHERE {filter} ORDER BY k1, k2");
+    let sql = format!("SELECT {all} FROM m WHERE {filter} ORDER BY k1, k2");
     same(&sql, &wire.texts(&sql)?, &filtered)?;
     let sum: i64 = keys
         .iter()
@@ -48,7 +56,7 @@ pub fn check(wire: &mut Wire, kind: Kind, flat: &Flat, random: &mut StdRng) -> R
     if let Some((key, row)) = flat.rows.iter().next_back() {
         let first = key.0.to_string();
         let parameters = [Some(first.as_str()), Some(key.1.as_str())];
-        let sql = format!("SELECT {COLUMNS} FROM m WHERE k1 = $1 AND k2 = $2");
+        let sql = format!("SELECT {all} FROM m WHERE k1 = $1 AND k2 = $2");
         let found = wire.extended(&sql, &parameters, Format::Text)?.texts();
         same("point lookup", &found, &vec![texts((key, row))])?;
     }
@@ -60,9 +68,10 @@ pub fn check(wire: &mut Wire, kind: Kind, flat: &Flat, random: &mut StdRng) -> R
 
 /// Each key lies in exactly one part, and the parts together are the table.
 fn parts(wire: &mut Wire, flat: &Flat) -> Result<(), Failed> {
+    let all = columns(flat);
     let sql = format!(
-        "SELECT {COLUMNS} FROM (SELECT {COLUMNS} FROM m$open UNION ALL \
-         SELECT {COLUMNS} FROM m$closed) parts ORDER BY k1, k2"
+        "SELECT {all} FROM (SELECT {all} FROM m$open UNION ALL \
+         SELECT {all} FROM m$closed) parts ORDER BY k1, k2"
     );
     let expected: Vec<Vec<String>> = flat.rows.iter().map(texts).collect();
     same(
@@ -92,14 +101,17 @@ pub fn settled(wire: &mut Wire, flat: &Flat) -> Result<(), Failed> {
 
 fn texts((key, row): (&Key, &Row)) -> Vec<String> {
     let null = || "NULL".to_string();
-    vec![
+    let mut texts = vec![
         key.0.to_string(),
         key.1.clone(),
         row.v.to_string(),
         row.note.clone().unwrap_or_else(null),
         row.closed_on
             .map_or_else(null, |day| format!("2024-02-{day:02}")),
-    ]
+    ];
+    let extras = row.extras.iter();
+    texts.extend(extras.map(|value| value.map_or_else(null, |value| value.to_string())));
+    texts
 }
 
 fn same<T: PartialEq + std::fmt::Debug + Differ>(

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::alter::Extra;
+
 /// The two key columns.
 pub type Key = (i32, String);
 
@@ -12,6 +14,8 @@ pub struct Row {
     pub note: Option<String>,
     /// A day of 2024, or NULL for an open row.
     pub closed_on: Option<u32>,
+    /// Values of the extra columns.
+    pub extras: Vec<Option<i64>>,
 }
 
 /// Why a statement must fail.
@@ -39,6 +43,8 @@ pub enum Predicate {
     Remainder(i64, i64),
     Closed(bool),
     NoteIs(Option<String>),
+    /// An extra column has a value, or NULL.
+    ExtraIs(&'static str, Option<i64>),
     /// `k1 IN (SELECT k1 FROM m WHERE v % divisor = remainder)`.
     SharesFirstKey(i64, i64),
     And(Box<Predicate>, Box<Predicate>),
@@ -50,6 +56,7 @@ pub enum Change {
     Add(i64),
     Note(Option<String>),
     ClosedOn(Option<u32>),
+    Extra(&'static str, Option<i64>),
     /// Several columns, one of them from another column's old value.
     CloseAndDouble(u32),
 }
@@ -58,9 +65,16 @@ pub enum Change {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flat {
     pub rows: BTreeMap<Key, Row>,
+    /// Columns beside those that the table is created with.
+    pub extras: Vec<Extra>,
 }
 
 impl Flat {
+    /// Position of an extra column.
+    pub fn extra(&self, name: &str) -> Option<usize> {
+        self.extras.iter().position(|extra| extra.name == name)
+    }
+
     /// The number of rows inserted or updated; on refusal nothing changes.
     pub fn insert(&mut self, rows: &[(Key, Row)], on_conflict: OnConflict) -> Result<u64, Refusal> {
         let mut after = self.rows.clone();
@@ -79,7 +93,14 @@ impl Flat {
                     }
                 }
                 _ => {
-                    after.insert(key.clone(), row.clone());
+                    let extras = self.extras.iter().map(|extra| extra.default).collect();
+                    after.insert(
+                        key.clone(),
+                        Row {
+                            extras,
+                            ..row.clone()
+                        },
+                    );
                 }
             }
             touched.insert(key.clone());
@@ -105,6 +126,10 @@ impl Flat {
             Predicate::Remainder(divisor, remainder) => row.v % divisor == *remainder,
             Predicate::Closed(closed) => row.closed_on.is_some() == *closed,
             Predicate::NoteIs(note) => row.note == *note,
+            Predicate::ExtraIs(name, value) => {
+                let at = self.extra(name);
+                at.is_some_and(|at| row.extras.get(at) == Some(value))
+            }
             Predicate::SharesFirstKey(divisor, remainder) => {
                 let mut others = self.rows.iter().filter(|(other, _)| other.0 == key.0);
                 others.any(|(_, other)| other.v % divisor == *remainder)
@@ -118,9 +143,18 @@ impl Flat {
     /// The number of rows updated.
     pub fn update(&mut self, change: &Change, predicate: &Predicate) -> u64 {
         let keys = self.matching(predicate);
+        let extra = match change {
+            Change::Extra(name, _) => self.extra(name),
+            _ => None,
+        };
         for key in &keys {
             if let Some(row) = self.rows.get_mut(key) {
                 match change {
+                    Change::Extra(_, value) => {
+                        if let Some(slot) = extra.and_then(|at| row.extras.get_mut(at)) {
+                            *slot = *value;
+                        }
+                    }
                     Change::Add(amount) => row.v += amount,
                     Change::Note(note) => row.note.clone_from(note),
                     Change::ClosedOn(day) => row.closed_on = *day,

@@ -4,6 +4,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
+use super::alter::Alter;
 use super::flat::{Change, Flat, Key, OnConflict, Predicate, Refusal, Row};
 
 /// First key column: small, so that histories meet the same keys again and again.
@@ -16,9 +17,10 @@ const BATCH_MAX: usize = 12;
 const VALUES: std::ops::Range<i64> = 0..1000;
 const VALUE_LIMIT: i64 = 1 << 50;
 
-/// One statement that changes rows.
+/// One statement that changes rows or columns.
 #[derive(Debug, Clone)]
 pub enum Dml {
+    Alter(Alter),
     Insert(Vec<(Key, Row)>, OnConflict),
     Update(Change, Predicate),
     Delete(Predicate),
@@ -27,7 +29,8 @@ pub enum Dml {
 impl Dml {
     /// Draws a statement; `state` only helps to aim at keys that exist.
     pub fn draw(random: &mut StdRng, state: &Flat) -> Self {
-        match random.random_range(0..10) {
+        match random.random_range(0..11) {
+            10 => Self::Alter(Alter::draw(random, state)),
             0..=2 => Self::Insert(batch(random, state), OnConflict::Fail),
             3 => Self::Insert(batch(random, state), OnConflict::Nothing),
             4..=5 => Self::Insert(batch(random, state), OnConflict::Update),
@@ -39,6 +42,7 @@ impl Dml {
     /// The statement's text.
     pub fn sql(&self) -> String {
         match self {
+            Self::Alter(alter) => alter.sql(),
             Self::Insert(rows, on_conflict) => {
                 let values: Vec<String> = rows.iter().map(values).collect();
                 let tail = match on_conflict {
@@ -58,6 +62,8 @@ impl Dml {
                 let set = match change {
                     Change::Add(amount) => format!("v = v + {amount}"),
                     Change::Note(note) => format!("note = {}", text(note.as_deref())),
+                    Change::Extra(name, Some(value)) => format!("{name} = {value}"),
+                    Change::Extra(name, None) => format!("{name} = NULL"),
                     Change::ClosedOn(day) => format!("closed_on = {}", date(*day)),
                     Change::CloseAndDouble(day) => {
                         let day = date(Some(*day));
@@ -73,6 +79,10 @@ impl Dml {
     /// The number of rows the statement must report, or the SQLSTATE it must fail with.
     pub fn apply(&self, state: &mut Flat) -> Result<u64, Refusal> {
         match self {
+            Self::Alter(alter) => {
+                alter.apply(state);
+                Ok(0)
+            }
             Self::Insert(rows, on_conflict) => state.insert(rows, *on_conflict),
             Self::Update(change, predicate) => Ok(state.update(change, predicate)),
             Self::Delete(predicate) => Ok(state.delete(predicate)),
@@ -82,7 +92,11 @@ impl Dml {
 
 /// A random predicate, for a statement or for a query that checks.
 pub fn predicate(random: &mut StdRng, state: &Flat) -> Predicate {
-    match random.random_range(0..8) {
+    match random.random_range(0..9) {
+        8 => match state.extras.choose(random) {
+            Some(extra) => Predicate::ExtraIs(extra.name, extra.value(random)),
+            None => narrow(random, state),
+        },
         0..=1 => Predicate::Key(key(random, state)),
         2 => {
             let low = random.random_range(FIRST_KEYS);
@@ -145,6 +159,7 @@ fn batch(random: &mut StdRng, state: &Flat) -> Vec<(Key, Row)> {
                 v: random.random_range(VALUES),
                 note: note(random),
                 closed_on,
+                extras: Vec::new(),
             },
         ));
     }
@@ -153,6 +168,7 @@ fn batch(random: &mut StdRng, state: &Flat) -> Vec<(Key, Row)> {
             v: 1,
             note: None,
             closed_on: None,
+            extras: Vec::new(),
         };
         rows.push((key(random, state), row));
     }
@@ -161,6 +177,9 @@ fn batch(random: &mut StdRng, state: &Flat) -> Vec<(Key, Row)> {
 
 fn change(random: &mut StdRng, state: &Flat) -> Change {
     let may_double = state.rows.values().all(|row| row.v < VALUE_LIMIT);
+    if let (Some(extra), true) = (state.extras.choose(random), random.random_bool(0.3)) {
+        return Change::Extra(extra.name, extra.value(random));
+    }
     match random.random_range(0..6) {
         0 => Change::Add(random.random_range(VALUES)),
         1 => Change::Note(note(random)),
@@ -203,6 +222,8 @@ pub fn predicate_sql(predicate: &Predicate) -> String {
         Predicate::Closed(true) => "closed_on IS NOT NULL".into(),
         Predicate::Closed(false) => "closed_on IS NULL".into(),
         Predicate::NoteIs(None) => "note IS NULL".into(),
+        Predicate::ExtraIs(name, None) => format!("{name} IS NULL"),
+        Predicate::ExtraIs(name, Some(value)) => format!("{name} = {value}"),
         Predicate::NoteIs(note) => format!("note = {}", text(note.as_deref())),
         Predicate::SharesFirstKey(divisor, remainder) => {
             format!("k1 IN (SELECT k1 FROM m WHERE v % {divisor} = {remainder})")

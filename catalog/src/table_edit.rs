@@ -1,0 +1,217 @@
+//! A table's definition while ALTER TABLE changes it.
+//!
+//! Each method is one action, on the definition as the actions before have left it. Names are not looked up and views and
+//! expressions not looked into here; what the stored rows and files cannot follow is refused.
+
+use datafusion::common::ScalarValue;
+
+use crate::column_history::ColumnHistory;
+use crate::definitions::{COLUMNS_MAX, ColumnDef, Schedules, TableDef};
+use crate::error::{CatalogError, ErrorKind, Result};
+use crate::types::SqlType;
+use crate::widening::widens;
+
+/// A definition that is being changed.
+#[derive(Debug, Clone)]
+pub struct TableEdit {
+    def: TableDef,
+    history: ColumnHistory,
+    /// Columns that have become NOT NULL, and may be NULL in rows that exist.
+    perhaps_null: Vec<String>,
+}
+
+impl TableEdit {
+    /// Begins with a table's definition.
+    pub fn new(def: &TableDef) -> Self {
+        let history = match &def.history {
+            Some(history) => history.clone(),
+            None => ColumnHistory::first(def),
+        };
+        Self {
+            def: def.clone(),
+            history,
+            perhaps_null: Vec::new(),
+        }
+    }
+
+    /// Whether anything differs from the definition that it began with.
+    pub fn differs_from(&self, def: &TableDef) -> bool {
+        let before = Self::new(def);
+        self.def != before.def || self.history != before.history
+    }
+
+    /// Columns that are NOT NULL by this change, for which the rows that exist have to be looked at.
+    pub fn perhaps_null(&self) -> &[String] {
+        &self.perhaps_null
+    }
+
+    /// The definition so far.
+    pub fn def(&self) -> &TableDef {
+        &self.def
+    }
+
+    /// Adds a column behind the others. Rows that exist have `missing` in it, a value of the column's Arrow type.
+    pub fn add_column(&mut self, column: ColumnDef, missing: &ScalarValue) -> Result<()> {
+        if self.def.columns.len() >= COLUMNS_MAX {
+            return Err(CatalogError::new(
+                ErrorKind::LimitExceeded,
+                format!("tables can have at most {COLUMNS_MAX} columns"),
+            ));
+        }
+        if self.def.closing.is_some() {
+            check_storable(&column.name, &column.ty)?;
+        }
+        self.history.add(&column, missing)?;
+        if column.not_null && missing.is_null() {
+            self.perhaps_null.push(column.name.clone());
+        }
+        self.def.columns.push(column);
+        Ok(())
+    }
+
+    /// Drops the column at a position.
+    pub fn drop_column(&mut self, at: usize) -> Result<()> {
+        let Some(column) = self.def.columns.get(at) else {
+            return Err(no_column());
+        };
+        let refused = |why: &str| {
+            let (column, table) = (&column.name, &self.def.name);
+            Err(CatalogError::new(
+                ErrorKind::Unsupported,
+                format!("cannot drop column \"{column}\" of table \"{table}\" because {why}"),
+            ))
+        };
+        if self.in_key(at) {
+            return refused("it is in the primary key");
+        }
+        if self.def.columns.len() == 1 {
+            return refused("the table has no other");
+        }
+        self.def.columns.remove(at);
+        self.history.remove(at);
+        if let Some(key) = &mut self.def.primary_key {
+            for position in key.columns.iter_mut().filter(|position| **position > at) {
+                *position -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Renames the column at a position.
+    pub fn rename_column(&mut self, at: usize, name: String) -> Result<()> {
+        self.column_mut(at)?.name = name;
+        Ok(())
+    }
+
+    /// Gives the column at a position a type that has every value of its type.
+    pub fn set_type(&mut self, at: usize, ty: SqlType) -> Result<()> {
+        let in_key = self.in_key(at);
+        let column = self.column_mut(at)?;
+        let from = column.ty.clone();
+        let same_bytes = from.arrow_type() == ty.arrow_type();
+        if !widens(&from, &ty) || (in_key && !same_bytes) {
+            let name = &column.name;
+            let why = match in_key {
+                true => " because it is in the primary key",
+                false => " without rewriting the table",
+            };
+            return Err(CatalogError::new(
+                ErrorKind::Unsupported,
+                format!("type of column \"{name}\" cannot be changed from {from} to {ty}{why}"),
+            )
+            .with_hint(
+                "Add a column of the new type, fill it with UPDATE, drop the old one and rename the new one.",
+            ));
+        }
+        column.ty = ty;
+        let column = column.clone();
+        self.history.widen(at, &from, &column)
+    }
+
+    /// Makes the column at a position NOT NULL, which the caller checks, or nullable.
+    pub fn set_not_null(&mut self, at: usize, not_null: bool) -> Result<()> {
+        let in_key = self.in_key(at);
+        let column = self.column_mut(at)?;
+        if in_key && !not_null {
+            return Err(CatalogError::new(
+                ErrorKind::InvalidDefinition,
+                format!("column \"{}\" is in a primary key", column.name),
+            ));
+        }
+        let becomes = not_null && !column.not_null;
+        column.not_null = not_null;
+        if becomes {
+            let name = column.name.clone();
+            self.perhaps_null.push(name);
+            self.history.set_not_null(at);
+        }
+        Ok(())
+    }
+
+    /// Sets or drops the default, an SQL text, of the column at a position. Rows that exist stay as they are.
+    pub fn set_default(&mut self, at: usize, default: Option<String>) -> Result<()> {
+        self.column_mut(at)?.default = default;
+        Ok(())
+    }
+
+    /// Sets when the table's jobs run.
+    pub fn set_schedules(&mut self, schedules: Schedules) {
+        self.def.schedules = schedules;
+    }
+
+    /// Sets how long restore points are kept, in seconds.
+    pub fn set_retention_s(&mut self, retention_s: Option<u64>) {
+        self.def.retention_s = retention_s;
+    }
+
+    /// Changes the closing rule of a hybrid table. Rows that are closed stay closed.
+    pub fn set_closed_when(&mut self, closed_when: String) -> Result<()> {
+        match &mut self.def.closing {
+            Some(closing) => closing.closed_when = closed_when,
+            None => {
+                return Err(CatalogError::new(
+                    ErrorKind::Unsupported,
+                    "closed_when cannot be given to a table that was created without it",
+                )
+                .with_hint("Create a table with closed_when and copy the rows."));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the table another name.
+    pub fn rename(&mut self, name: String) {
+        self.def.name = name;
+    }
+
+    /// The definition with all changes.
+    pub(crate) fn finish(mut self) -> Result<TableDef> {
+        self.history.settle(&self.def)?;
+        self.def.history = Some(self.history);
+        Ok(self.def)
+    }
+
+    fn column_mut(&mut self, at: usize) -> Result<&mut ColumnDef> {
+        self.def.columns.get_mut(at).ok_or_else(no_column)
+    }
+
+    fn in_key(&self, at: usize) -> bool {
+        let key = self.def.primary_key.as_ref();
+        key.is_some_and(|key| key.columns.contains(&at))
+    }
+}
+
+fn no_column() -> CatalogError {
+    CatalogError::internal("column outside the table")
+}
+
+/// Refuses a column that a closed table cannot hold.
+pub(crate) fn check_storable(name: &str, ty: &SqlType) -> Result<()> {
+    if ty.storable_in_delta() {
+        return Ok(());
+    }
+    Err(CatalogError::new(
+        ErrorKind::Unsupported,
+        format!("column \"{name}\" of type {ty} cannot be stored in a closed table"),
+    ))
+}

@@ -1,0 +1,445 @@
+//! ALTER TABLE.
+//!
+//! 1. The actions edit a copy of the table's definition, in PostgreSQL's order: what drops first, then types, new columns,
+//!    constraints, options.
+//! 2. The transaction takes the new definition. No row and no file is touched.
+//! 3. What depends on the table is looked at as it is now: the closing rule, views ([`super::alter_views`]), and NOT NULL, for which
+//!    the rows are searched.
+//!
+//! An error in step 3 fails the statement, and with it goes what step 2 did.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::common::DFSchema;
+use futures::TryStreamExt;
+use nyala_catalog::definitions::{Relation, Table, arrow_schema};
+use nyala_catalog::{CatalogError, ErrorKind, Part, TableEdit, Transaction};
+use sqlparser::ast::{
+    AlterColumnOperation, AlterTable, AlterTableOperation, DropBehavior, Expr, Ident,
+    RenameTableNameKind, visit_expressions_mut,
+};
+
+use super::alter_default::{self, Missing};
+use super::alter_views::{Cause, Dependents};
+use super::{Defined, Options, check_default, closing_rule, column_definition};
+use crate::error::{PgError, Result, sqlstate};
+use crate::pg_catalog;
+use crate::sql::dml::{self, internal_table, quoted};
+use crate::sql::names::RelationName;
+use crate::sql::planner::Planner;
+use crate::sql::{names, parse, query, types};
+
+/// Internal name of the table whose rows are searched.
+const ALTERED: &str = "altered";
+
+/// Runs ALTER TABLE.
+pub(super) async fn run(
+    planner: &mut Planner,
+    transaction: &mut Transaction,
+    alter: &AlterTable,
+) -> Result<Defined> {
+    if alter.location.is_some() || alter.on_cluster.is_some() || alter.table_type.is_some() {
+        return Err(PgError::unsupported(
+            "this form of ALTER TABLE is not supported",
+        ));
+    }
+    let mut defined = Defined::tag("ALTER TABLE");
+    let Some(table) = find(planner, transaction, alter)? else {
+        let name = names::relation_name(&alter.name, &planner.database)?;
+        let notice = format!("relation \"{name}\" does not exist, skipping");
+        return Ok(defined.with_notice(notice));
+    };
+    let mut actions: Vec<&AlterTableOperation> = alter.operations.iter().collect();
+    if let (true, Some(renames)) = (actions.len() > 1, actions.iter().find(|one| renames(one))) {
+        return Err(
+            PgError::syntax(format!("syntax error at or near \"{renames}\""))
+                .with_hint("RENAME stands alone."),
+        );
+    }
+    actions.sort_by_key(|action| pass(action));
+
+    let dependents = Dependents::of(planner, &table).await?;
+    let mut change = Change {
+        edit: TableEdit::new(&table.def),
+        empty: false,
+        cause: Cause::default(),
+        cascade: true,
+        notices: Vec::new(),
+    };
+    for action in actions {
+        change.act(planner, &table, action).await?;
+    }
+    let Change {
+        edit,
+        empty,
+        cause,
+        cascade,
+        notices,
+    } = change;
+    defined.notices.extend(notices);
+    // IF EXISTS and the like ask for nothing: no writer has to lose to that.
+    if !edit.differs_from(&table.def) {
+        return Ok(defined);
+    }
+    let checked = edit.perhaps_null().to_vec();
+    // Where rows are looked at, others must not write meanwhile.
+    let looks = empty || !checked.is_empty();
+    let altered = transaction.alter_table(&table, edit, looks)?;
+    planner.view = transaction.view().clone();
+    check_closing_rule(planner, &altered)?;
+    for column in checked {
+        if exists(planner, &altered, Some(&column)).await? {
+            let table = &altered.def.name;
+            let error = CatalogError::new(
+                ErrorKind::NotNullViolation,
+                format!("column \"{column}\" of relation \"{table}\" contains null values"),
+            );
+            return Err(error.with_table(table).with_column(&column).into());
+        }
+    }
+    if empty && exists(planner, &altered, None).await? {
+        return Err(alter_default::volatile());
+    }
+    for view in dependents.changed(planner, &cause)? {
+        if !cascade || !cause.only_drops() {
+            return Err(cause.refusal(&table.def.name, &view.name));
+        }
+        transaction.drop_relation(view.oid, true)?;
+        defined = defined.with_notice(format!("drop cascades to view {}", view.name));
+    }
+    Ok(defined)
+}
+
+/// The table that is altered; `None` if it does not exist and need not.
+fn find(
+    planner: &Planner,
+    transaction: &Transaction,
+    alter: &AlterTable,
+) -> Result<Option<Arc<Table>>> {
+    let name = names::relation_name(&alter.name, &planner.database)?;
+    match names::find(transaction.definitions(), &planner.search_path, &name) {
+        Ok(Some(Relation::Table(table))) => Ok(Some(Arc::clone(table))),
+        Ok(Some(other)) => {
+            let kind = match other {
+                Relation::View(_) => "views",
+                _ => "foreign tables",
+            };
+            Err(PgError::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!(
+                    "ALTER TABLE cannot be performed on relation \"{}\"",
+                    name.name
+                ),
+            )
+            .with_detail(format!("This operation is not supported for {kind}.")))
+        }
+        Ok(None) if is_system_relation(&name) => Err(PgError::new(
+            "42501",
+            format!("permission denied: \"{}\" is a system catalog", name.name),
+        )),
+        Ok(None) if matches!(planner.find_relation(&name)?, Some((_, part)) if part != Part::All) => {
+            Err(PgError::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!("cannot alter \"{}\", which is a part of a table", name.name),
+            )
+            .with_hint("Alter the table itself; its parts have the same columns."))
+        }
+        Ok(None) if alter.if_exists => Ok(None),
+        Err(error) if alter.if_exists && error.code == sqlstate::UNDEFINED_SCHEMA => Ok(None),
+        Ok(None) => Err(names::undefined_relation(&name)),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_system_relation(name: &RelationName) -> bool {
+    let schema = name.schema.as_deref().unwrap_or(pg_catalog::PG_CATALOG);
+    pg_catalog::relation_schema(schema, &name.name).is_some()
+}
+
+fn renames(action: &AlterTableOperation) -> bool {
+    matches!(
+        action,
+        AlterTableOperation::RenameColumn { .. } | AlterTableOperation::RenameTable { .. }
+    )
+}
+
+/// When an action takes its turn.
+fn pass(action: &AlterTableOperation) -> u8 {
+    match action {
+        AlterTableOperation::DropColumn { .. } => 0,
+        AlterTableOperation::AlterColumn { op, .. } => match op {
+            AlterColumnOperation::DropNotNull | AlterColumnOperation::DropDefault => 0,
+            AlterColumnOperation::SetDataType { .. } => 1,
+            _ => 3,
+        },
+        AlterTableOperation::AddColumn { .. } => 2,
+        _ => 4,
+    }
+}
+
+/// The table's change so far.
+struct Change {
+    edit: TableEdit,
+    /// Whether it is only right for a table without rows.
+    empty: bool,
+    cause: Cause,
+    /// Whether views that use what is dropped go, too.
+    cascade: bool,
+    notices: Vec<PgError>,
+}
+
+impl Change {
+    async fn act(
+        &mut self,
+        planner: &mut Planner,
+        table: &Table,
+        action: &AlterTableOperation,
+    ) -> Result<()> {
+        match action {
+            AlterTableOperation::AddColumn {
+                if_not_exists,
+                column_def,
+                column_position: None,
+                ..
+            } => self.add_column(planner, column_def, *if_not_exists).await,
+            AlterTableOperation::DropColumn {
+                column_names,
+                if_exists,
+                drop_behavior,
+                ..
+            } => {
+                self.cascade &= *drop_behavior == Some(DropBehavior::Cascade);
+                column_names
+                    .iter()
+                    .try_for_each(|name| self.drop_column(planner, name, *if_exists))
+            }
+            AlterTableOperation::RenameColumn {
+                old_column_name,
+                new_column_name,
+            } => self.rename_column(old_column_name, new_column_name),
+            AlterTableOperation::RenameTable {
+                table_name: RenameTableNameKind::To(name),
+            } => {
+                let name = names::single_name(name)?;
+                if Part::split(&name).1 != Part::All {
+                    return Err(super::part_name(&name));
+                }
+                if name == table.def.name {
+                    return Err(PgError::new(
+                        sqlstate::DUPLICATE_TABLE,
+                        format!("relation \"{name}\" already exists"),
+                    ));
+                }
+                self.cause.renamed_table = true;
+                self.edit.rename(name);
+                Ok(())
+            }
+            AlterTableOperation::AlterColumn { column_name, op } => {
+                self.alter_column(planner, column_name, op)
+            }
+            AlterTableOperation::SetOptionsParens { options } => {
+                let def = self.edit.def();
+                let given = Options::read_list(planner, options, &def.columns)?;
+                if let Some(rule) = given.closed_when.clone() {
+                    self.edit.set_closed_when(rule)?;
+                }
+                let def = self.edit.def();
+                let retention_s = given.retention_s(def.retention_s);
+                let schedules = given.schedules(def.schedules.clone(), def.closing.is_some())?;
+                self.edit.set_retention_s(retention_s);
+                self.edit.set_schedules(schedules);
+                Ok(())
+            }
+            other => Err(PgError::unsupported(format!(
+                "ALTER TABLE {other} is not supported"
+            ))),
+        }
+    }
+
+    async fn add_column(
+        &mut self,
+        planner: &mut Planner,
+        column: &sqlparser::ast::ColumnDef,
+        if_not_exists: bool,
+    ) -> Result<()> {
+        let name = names::fold(&column.name);
+        let def = self.edit.def();
+        if def.columns.iter().any(|other| other.name == name) {
+            let exists = format!(
+                "column \"{name}\" of relation \"{}\" already exists",
+                def.name
+            );
+            if if_not_exists {
+                self.notices
+                    .push(PgError::notice(format!("{exists}, skipping")));
+                return Ok(());
+            }
+            return Err(PgError::new(sqlstate::DUPLICATE_COLUMN, exists));
+        }
+        let (definition, key) = column_definition(planner, column, &def.columns)?;
+        if key.is_some() {
+            return Err(PgError::unsupported(
+                "a primary key cannot be added to a table that exists",
+            ));
+        }
+        let missing = match alter_default::missing(planner, &definition).await? {
+            Missing::Value(value) => value,
+            Missing::Volatile(null) => {
+                self.empty = true;
+                null
+            }
+        };
+        self.cause.other = true;
+        Ok(self.edit.add_column(definition, &missing)?)
+    }
+
+    fn drop_column(&mut self, planner: &Planner, name: &Ident, if_exists: bool) -> Result<()> {
+        let name = names::fold(name);
+        let def = self.edit.def();
+        let Some(at) = def.columns.iter().position(|column| column.name == name) else {
+            let missing = undefined_column(&name, &def.name);
+            if if_exists {
+                let notice = format!("{}, skipping", missing.message);
+                self.notices.push(PgError::notice(notice));
+                return Ok(());
+            }
+            return Err(missing);
+        };
+        if let Some(closing) = &def.closing {
+            let rule = closing_rule(planner, &closing.closed_when, &def.columns)?;
+            if rule.column_refs().iter().any(|column| column.name == name) {
+                let mut cause = Cause::default();
+                cause.dropped.push(name);
+                return Err(cause.refusal_of(&def.name, "closed_when").with_hint(
+                    "Change closed_when with ALTER TABLE ... SET (closed_when = ...) first.",
+                ));
+            }
+        }
+        self.edit.drop_column(at)?;
+        self.cause.dropped.push(name);
+        Ok(())
+    }
+
+    fn rename_column(&mut self, old: &Ident, new: &Ident) -> Result<()> {
+        let (old, new) = (names::fold(old), names::fold(new));
+        let def = self.edit.def();
+        let position = |name: &str| def.columns.iter().position(|column| column.name == name);
+        let at = position(&old).ok_or_else(|| {
+            PgError::new(
+                sqlstate::UNDEFINED_COLUMN,
+                format!("column \"{old}\" does not exist"),
+            )
+        })?;
+        if position(&new).is_some() {
+            return Err(PgError::new(
+                sqlstate::DUPLICATE_COLUMN,
+                format!(
+                    "column \"{new}\" of relation \"{}\" already exists",
+                    def.name
+                ),
+            ));
+        }
+        let rule = match &def.closing {
+            Some(closing) => Some(renamed_in(&closing.closed_when, &old, &new)?),
+            None => None,
+        };
+        if let Some(rule) = rule {
+            self.edit.set_closed_when(rule)?;
+        }
+        self.cause.renamed.push(old);
+        Ok(self.edit.rename_column(at, new)?)
+    }
+
+    fn alter_column(
+        &mut self,
+        planner: &Planner,
+        name: &Ident,
+        operation: &AlterColumnOperation,
+    ) -> Result<()> {
+        let name = names::fold(name);
+        let def = self.edit.def();
+        let mut columns = def.columns.iter().enumerate();
+        let found = columns.find(|(_, column)| column.name == name);
+        let (at, column) = found.ok_or_else(|| undefined_column(&name, &def.name))?;
+        match operation {
+            AlterColumnOperation::SetNotNull => Ok(self.edit.set_not_null(at, true)?),
+            AlterColumnOperation::DropNotNull => Ok(self.edit.set_not_null(at, false)?),
+            AlterColumnOperation::SetDefault { value } => {
+                check_default(planner, value, column)?;
+                Ok(self.edit.set_default(at, Some(value.to_string()))?)
+            }
+            AlterColumnOperation::DropDefault => Ok(self.edit.set_default(at, None)?),
+            AlterColumnOperation::SetDataType {
+                data_type,
+                using: None,
+                ..
+            } => {
+                let ty = types::sql_type(data_type)?;
+                let changes = ty != column.ty;
+                if changes {
+                    self.cause.retyped.push(name);
+                    self.edit.set_type(at, ty)?;
+                }
+                Ok(())
+            }
+            other => Err(PgError::unsupported(format!(
+                "ALTER COLUMN {other} is not supported"
+            ))),
+        }
+    }
+}
+
+fn undefined_column(name: &str, table: &str) -> PgError {
+    PgError::new(
+        sqlstate::UNDEFINED_COLUMN,
+        format!("column \"{name}\" of relation \"{table}\" does not exist"),
+    )
+}
+
+/// A closing rule with a column's new name.
+fn renamed_in(rule: &str, old: &str, new: &str) -> Result<String> {
+    let mut expr = parse::parse_expression(rule)?;
+    let _: ControlFlow<()> = visit_expressions_mut(&mut expr, |part| {
+        if let Expr::Identifier(ident) = part
+            && names::fold(ident) == old
+        {
+            *ident = quoted(new);
+        }
+        ControlFlow::Continue(())
+    });
+    Ok(expr.to_string())
+}
+
+/// The closing rule still has to be a condition on the columns.
+fn check_closing_rule(planner: &Planner, table: &Table) -> Result<()> {
+    if let Some(closing) = &table.def.closing {
+        let rule = closing_rule(planner, &closing.closed_when, &table.def.columns)?;
+        let schema = DFSchema::try_from(arrow_schema(&table.def.columns))?;
+        planner.state.create_physical_expr(rule, &schema)?;
+    }
+    Ok(())
+}
+
+/// Whether the table has rows, or ones with NULL in a column, in any of its parts.
+async fn exists(planner: &mut Planner, table: &Arc<Table>, null_in: Option<&str>) -> Result<bool> {
+    planner.add_addressed(ALTERED, table)?;
+    let condition = null_in.map(|column| {
+        let column = Expr::Identifier(quoted(column));
+        Expr::IsNull(Box::new(column))
+    });
+    let from = vec![internal_table(ALTERED, &quoted(&table.def.name))?];
+    let one = dml::aliased(
+        Expr::Value(sqlparser::ast::Value::Number("1".to_string(), false).into()),
+        "found",
+    );
+    let rows = dml::select(vec![one], from, condition)?;
+    let plan = planner.plan(&rows, Vec::new())?;
+    let mut found = query::run_plan(planner, &plan).await?;
+    while let Some(batch) = found.try_next().await? {
+        if batch.num_rows() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
