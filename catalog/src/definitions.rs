@@ -12,6 +12,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CatalogError, ErrorKind, Result};
+use crate::index::{self, Index, IndexDef};
 use crate::row_codec::RowCodec;
 use crate::types::SqlType;
 
@@ -150,6 +151,9 @@ pub struct TableDef {
     /// When the table's jobs run by themselves.
     #[serde(default)]
     pub schedules: Schedules,
+    /// Secondary indexes, by OID.
+    #[serde(default)]
+    pub indexes: Vec<IndexDef>,
 }
 
 /// A view.
@@ -277,6 +281,8 @@ pub struct Table {
     pub schema: SchemaRef,
     /// Turns rows into keys and values and back.
     pub codec: RowCodec,
+    /// Secondary indexes, by OID.
+    pub indexes: Vec<Arc<Index>>,
 }
 
 impl Table {
@@ -285,7 +291,13 @@ impl Table {
         let schema = arrow_schema(&def.columns);
         let key = def.primary_key.as_ref().map(|key| key.columns.as_slice());
         let codec = RowCodec::new(&schema, key)?;
-        Ok(Self { def, schema, codec })
+        let indexes = index::derive(&def.indexes, &schema)?;
+        Ok(Self {
+            def,
+            schema,
+            codec,
+            indexes,
+        })
     }
 
     /// Positions of the key columns, in key order; empty without a primary key.
@@ -294,6 +306,12 @@ impl Table {
             .primary_key
             .as_ref()
             .map_or(&[], |key| key.columns.as_slice())
+    }
+
+    /// Names of its indexes, that of the primary key included.
+    pub fn index_names(&self) -> impl Iterator<Item = &str> {
+        let key = self.def.primary_key.iter().map(|key| key.name.as_str());
+        key.chain(self.def.indexes.iter().map(|index| index.name.as_str()))
     }
 
     /// Whether the table has a closed part.
@@ -387,6 +405,8 @@ pub struct Definitions {
     relations: BTreeMap<Oid, Relation>,
     schema_names: HashMap<String, Oid>,
     relation_names: HashMap<(Oid, String), Oid>,
+    /// The tables that indexes belong to, by schema and name of the index.
+    index_names: HashMap<(Oid, String), Oid>,
 }
 
 impl Definitions {
@@ -398,6 +418,7 @@ impl Definitions {
             relations: BTreeMap::new(),
             schema_names: HashMap::new(),
             relation_names: HashMap::new(),
+            index_names: HashMap::new(),
         }
     }
 
@@ -432,6 +453,21 @@ impl Definitions {
     /// A relation by OID.
     pub fn relation_by_oid(&self, oid: Oid) -> Option<&Relation> {
         self.relations.get(&oid)
+    }
+
+    /// The table that an index of that name belongs to.
+    pub fn table_of_index(&self, schema: Oid, name: &str) -> Option<&Arc<Table>> {
+        let oid = self.index_names.get(&(schema, name.to_string()))?;
+        match self.relations.get(oid) {
+            Some(Relation::Table(table)) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// Whether a relation or an index of that name exists.
+    pub fn has_name(&self, schema: Oid, name: &str) -> bool {
+        let name = (schema, name.to_string());
+        self.relation_names.contains_key(&name) || self.index_names.contains_key(&name)
     }
 
     /// The views whose query names `oid`.
@@ -477,6 +513,12 @@ impl Definitions {
         }
         self.remove_relation(relation.oid());
         self.relation_names.insert(name, relation.oid());
+        if let Relation::Table(table) = &relation {
+            for index in table.index_names() {
+                let name = (relation.schema(), index.to_string());
+                self.index_names.insert(name, relation.oid());
+            }
+        }
         self.relations.insert(relation.oid(), relation);
         Ok(())
     }
@@ -485,6 +527,7 @@ impl Definitions {
         if let Some(old) = self.relations.remove(&oid) {
             self.relation_names
                 .remove(&(old.schema(), old.name().to_string()));
+            self.index_names.retain(|_, table| *table != oid);
         }
     }
 }

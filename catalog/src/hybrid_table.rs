@@ -39,6 +39,7 @@ use datafusion::physical_plan::union::UnionExec;
 use crate::closed_table::ClosedVersion;
 use crate::definitions::Table;
 use crate::error::Result;
+use crate::index::choose::choose;
 use crate::key_range::{KeyRange, key_range};
 use crate::open_table::{OpenScanExec, RowSource};
 use crate::transaction::ReadView;
@@ -242,15 +243,24 @@ impl TableScan {
         limit: Option<usize>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let (view, table) = (self.view.clone(), Arc::clone(&self.table));
-        let range = key_range(&self.table, filters)?;
+        let mut range = key_range(&self.table, filters)?;
         let few = filters.is_empty() && limit.is_some_and(|limit| limit <= FEW_ROWS);
-        let snapshot = match (&range, few, self.part) {
+        let mut snapshot = match (&range, few, self.part) {
             (_, _, Part::Snapshot) | (KeyRange::Range(..), false, _) => self.snapshot().await?,
             _ => None,
         };
         let mut sides: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         let as_of_offload = self.part == Part::Snapshot
             || (self.open_reads == OpenReads::Snapshot && !self.table.is_hybrid());
+        let mut index = None;
+        // The entries of an index are those of the row store's rows, which are all open rows.
+        if !as_of_offload
+            && let Some(chosen) = choose(&view, &table, filters, &range, snapshot.is_some())?
+        {
+            snapshot = None;
+            range = KeyRange::Keys(chosen.keys);
+            index = Some(chosen.index);
+        }
         let (source, limit) = match snapshot {
             Some(version) => {
                 let any_fresh = match as_of_offload {
@@ -280,9 +290,8 @@ impl TableScan {
             None => (RowSource::Rows, limit),
         };
         if limit != Some(0) || sides.is_empty() {
-            sides.push(Arc::new(OpenScanExec::new(
-                view, table, source, projection, range, limit,
-            )?));
+            let scan = OpenScanExec::new(view, table, source, projection, range, limit)?;
+            sides.push(Arc::new(scan.by_index(index)));
         }
         Ok(sides)
     }

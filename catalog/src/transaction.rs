@@ -19,9 +19,12 @@ use crate::write_buffer::WriteBuffer;
 
 mod ddl;
 mod dml;
+mod index;
 
 pub use ddl::{NewTable, NewView};
 pub use dml::Existing;
+pub(crate) use index::duplicated;
+pub use index::{Arbiter, Conflicting, NewIndex};
 
 /// What one statement sees.
 #[derive(Clone)]
@@ -120,6 +123,8 @@ pub struct Savepoint {
 struct Changes {
     meta: Vec<(String, Option<Vec<u8>>)>,
     relies_on: BTreeSet<String>,
+    /// Storages that nobody else may write to until the commit.
+    untouched: BTreeSet<StorageId>,
     retired: Vec<Retired>,
 }
 
@@ -220,7 +225,8 @@ impl Transaction {
             meta: changes.meta,
             stamps,
             unchanged: changes.relies_on.into_iter().collect(),
-            row_move: None,
+            untouched: changes.untouched.into_iter().collect(),
+            ..CommitRequest::default()
         };
         let catalog = Arc::clone(&view.catalog);
         let csn = catalog.commit(request).await?;

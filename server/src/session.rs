@@ -38,6 +38,7 @@ use crate::sql::{casts, copy, dml, parameters, procedures, query};
 pub mod cancel;
 mod copying;
 mod execute;
+mod indexing;
 pub mod prepared;
 pub mod settings;
 mod transaction;
@@ -423,10 +424,10 @@ impl Session {
     ) -> Result<Outcome> {
         self.note_activity(prepared);
         if let Some(point) = self.point_statement(prepared)? {
-            return self
-                .run_point(&point, &parameters, scope, cancel)
-                .await
-                .map_err(|error| located(error, &prepared.sql));
+            let outcome = self.run_point(&point, &parameters, scope, cancel).await;
+            if let Some(outcome) = outcome.map_err(|error| located(error, &prepared.sql))? {
+                return Ok(outcome);
+            }
         }
         let mut tree = prepared.tree.clone();
         if let Tree::Sql(statement) = &mut tree

@@ -10,6 +10,7 @@ mod clients;
 mod crash;
 mod harness;
 mod hybrid;
+mod indexes;
 mod lifecycle;
 mod model;
 mod slt;
@@ -30,6 +31,7 @@ fn main() {
     trials.extend(clients::trials());
     trials.extend(lifecycle::trials());
     trials.extend(hybrid::trials());
+    trials.extend(indexes::trials());
     trials.extend(model::trials());
     trials.extend(crash::trials());
 

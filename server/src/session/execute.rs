@@ -18,13 +18,23 @@ use crate::sql::point::PointStatement;
 
 /// How often a statement that is a transaction of its own is run again after it lost to another
 /// writer. Each time at least one other statement has won, so that work goes on.
-const RETRIES_MAX: usize = 100;
+pub(super) const RETRIES_MAX: usize = 100;
 
 /// What a writing statement did inside its transaction.
-struct Written {
+pub(super) struct Written {
     tag: String,
     rows: Option<dml::Changed>,
     notices: Vec<PgError>,
+}
+
+impl From<ddl::Defined> for Written {
+    fn from(defined: ddl::Defined) -> Self {
+        Self {
+            tag: defined.tag,
+            rows: None,
+            notices: defined.notices,
+        }
+    }
 }
 
 /// A writing statement.
@@ -41,6 +51,15 @@ impl Work<'_> {
         match self {
             Self::Tree(tree) => verb(tree),
             Self::Point(point, _) => point.verb().to_string(),
+        }
+    }
+
+    /// Whether it is right in a transaction: what was compiled is so under the definitions it was compiled under only. A
+    /// write by older ones would pass over an index, or go where the table's rows no longer are.
+    fn is_over(&self, transaction: &Transaction) -> bool {
+        match self {
+            Self::Tree(_) => true,
+            Self::Point(point, _) => point.is_over(transaction.definitions()),
         }
     }
 }
@@ -112,6 +131,11 @@ impl Session {
                     tag,
                 })
             }
+            Statement::CreateIndex(create)
+                if scope == Scope::Alone && self.state.transaction().is_none() =>
+            {
+                self.build_index(create, cancel).await
+            }
             Statement::Copy { .. } => self.copy(statement, scope, cancel).await,
             Statement::CreateDatabase {
                 db_name,
@@ -163,14 +187,14 @@ impl Session {
         self.planner()
     }
 
-    /// Runs a statement about one row.
+    /// Runs a compiled statement; `None` if it has to be planned after all.
     pub(super) async fn run_point(
         &mut self,
         point: &PointStatement,
         parameters: &[ScalarValue],
         scope: Scope,
         cancel: &CancelToken,
-    ) -> Result<Outcome> {
+    ) -> Result<Option<Outcome>> {
         self.check_not_failed(None)?;
         if !point.is_select() {
             let work = Work::Point(point, parameters);
@@ -183,16 +207,19 @@ impl Session {
             Some(transaction) => cancel.run(point.select(transaction, parameters)).await?,
             None => {
                 if let Some(outcome) = self.look_up(point, parameters)? {
-                    return Ok(outcome);
+                    return Ok(Some(outcome));
                 }
                 let transaction = self.server.catalog.begin(&self.database)?;
+                if !point.is_over(transaction.definitions()) {
+                    return Ok(None);
+                }
                 cancel.run(point.select(&transaction, parameters)).await?
             }
         };
-        Ok(Outcome::Rows {
+        Ok(rows.map(|rows| Outcome::Rows {
             stream: query::stream_of(rows),
             tag: RowsTag::Select,
-        })
+        }))
     }
 
     /// Reads one row outside a transaction, if the row store alone can tell.
@@ -210,15 +237,17 @@ impl Session {
 
     /// Runs a writing statement in the open transaction, or in one of its own.
     async fn write(&mut self, tree: &Tree, scope: Scope, cancel: &CancelToken) -> Result<Outcome> {
-        self.write_work(Work::Tree(tree), scope, cancel).await
+        let outcome = self.write_work(Work::Tree(tree), scope, cancel).await?;
+        outcome.ok_or_else(|| PgError::internal("a statement was neither compiled nor planned"))
     }
 
+    /// `None` for compiled work that other definitions hold for than it was compiled under.
     async fn write_work(
         &mut self,
         work: Work<'_>,
         scope: Scope,
         cancel: &CancelToken,
-    ) -> Result<Outcome> {
+    ) -> Result<Option<Outcome>> {
         if self.settings.is_read_only() {
             self.refuse_read_only(&work.verb())?;
         }
@@ -229,20 +258,27 @@ impl Session {
         if self.state.transaction().is_some() {
             let mut state = std::mem::replace(&mut self.state, super::State::Idle);
             let written = match state.transaction_mut() {
+                Some(transaction) if !work.is_over(transaction) => {
+                    self.state = state;
+                    return Ok(None);
+                }
                 Some(transaction) => cancel.run(self.write_in(work, transaction, start_us)).await,
                 None => Err(PgError::internal("the transaction is gone")),
             };
             self.state = state;
-            return Ok(self.written(written?));
+            return Ok(Some(self.written(written?)));
         }
         let mut retries = 0;
         loop {
             let mut transaction = self.server.catalog.begin(&self.database)?;
+            if !work.is_over(&transaction) {
+                return Ok(None);
+            }
             let written = cancel
                 .run(self.write_in(work, &mut transaction, start_us))
                 .await?;
             match transaction.commit().await {
-                Ok(()) => return Ok(self.written(written)),
+                Ok(()) => return Ok(Some(self.written(written))),
                 Err(CatalogError {
                     kind: ErrorKind::SerializationFailure,
                     ..
@@ -275,11 +311,7 @@ impl Session {
             Tree::Sql(statement) => statement.as_ref(),
             Tree::CreateExternalTable(create) => {
                 let defined = ddl::create_external_table(&planner, transaction, create).await?;
-                return Ok(Written {
-                    tag: defined.tag,
-                    rows: None,
-                    notices: defined.notices,
-                });
+                return Ok(defined.into());
             }
         };
         if dml::is_dml(statement) {
@@ -291,11 +323,7 @@ impl Session {
             });
         }
         match ddl::run(&mut planner, transaction, statement).await? {
-            Some(defined) => Ok(Written {
-                tag: defined.tag,
-                rows: None,
-                notices: defined.notices,
-            }),
+            Some(defined) => Ok(defined.into()),
             None => Err(PgError::unsupported(format!(
                 "{} is not supported",
                 verb(tree)
@@ -303,7 +331,7 @@ impl Session {
         }
     }
 
-    fn written(&mut self, written: Written) -> Outcome {
+    pub(super) fn written(&mut self, written: Written) -> Outcome {
         self.notices.extend(written.notices);
         match written.rows.and_then(|changed| changed.returning) {
             Some((schema, rows)) => Outcome::Rows {
@@ -396,7 +424,7 @@ impl Session {
         Ok(())
     }
 
-    fn refuse_read_only(&self, what: &str) -> Result<()> {
+    pub(super) fn refuse_read_only(&self, what: &str) -> Result<()> {
         if self.settings.is_read_only() {
             return Err(PgError::new(
                 sqlstate::READ_ONLY_SQL_TRANSACTION,

@@ -25,6 +25,10 @@ use crate::sql::parse::CreateExternalTable;
 use crate::sql::planner::Planner;
 use crate::sql::{casts, query, types};
 
+pub mod index;
+
+use index::Unique;
+
 /// What a statement did: its tag, and notices for the client.
 pub struct Defined {
     /// Command tag.
@@ -80,6 +84,14 @@ pub async fn run(
             names,
             *cascade,
         )?,
+        Statement::CreateIndex(create) => index::create_index(planner, transaction, create).await?,
+        Statement::Drop {
+            object_type: ObjectType::Index,
+            if_exists,
+            names,
+            table: None,
+            ..
+        } => index::drop_indexes(planner, transaction, *if_exists, names)?,
         Statement::Truncate(truncate) => run_truncate(planner, transaction, truncate).await?,
         _ => return Ok(None),
     }))
@@ -126,11 +138,7 @@ fn place(
         )
         .with_detail("Names that end in $open, $closed or $snapshot stand for parts of tables."));
     }
-    if transaction
-        .definitions()
-        .relation(schema, &name.name)
-        .is_some()
-    {
+    if transaction.definitions().has_name(schema, &name.name) {
         if if_not_exists {
             let notice = format!("relation \"{}\" already exists, skipping", name.name);
             return Ok(Err(Defined::tag("CREATE TABLE").with_notice(notice)));
@@ -186,17 +194,24 @@ async fn create_table(
         Err(skipped) => return Ok(skipped),
     };
     let mut key: Option<(Option<String>, Vec<String>)> = None;
+    let mut uniques = Vec::new();
     let mut columns = Vec::with_capacity(create.columns.len());
     for column in create.columns.iter().filter(|column| !has_no_type(column)) {
-        let (definition, is_key) = column_definition(planner, column, &columns)?;
+        let (definition, is_key, unique) = column_definition(planner, column, &columns)?;
+        uniques.extend(unique);
         if let Some(constraint) = is_key {
             set_key(&mut key, constraint, vec![definition.name.clone()], &name)?;
         }
         columns.push(definition);
     }
     for constraint in &create.constraints {
-        let TableConstraint::PrimaryKey(primary) = constraint else {
-            return Err(unsupported_constraint(constraint));
+        let primary = match constraint {
+            TableConstraint::PrimaryKey(primary) => primary,
+            TableConstraint::Unique(unique) => {
+                uniques.push(Unique::new(unique, None, None)?);
+                continue;
+            }
+            other => return Err(unsupported_constraint(other)),
         };
         let mut names = Vec::with_capacity(primary.columns.len());
         for column in &primary.columns {
@@ -235,13 +250,18 @@ async fn create_table(
             ));
         }
     };
-    let primary_key = match key {
+    let mut key = match key {
         None => None,
-        Some((constraint, names)) => Some((
-            constraint.unwrap_or_else(|| format!("{name}_pkey")),
-            key_positions(&columns, &names)?,
-        )),
+        Some((constraint, names)) => {
+            let is_named = constraint.is_some();
+            let default = || index::key_name(transaction, schema, &name);
+            let constraint = constraint.unwrap_or_else(default);
+            Some((constraint, key_positions(&columns, &names)?, is_named))
+        }
     };
+    let of_key = key.as_mut();
+    let indexes = index::unique_indexes(transaction, schema, &name, &columns, of_key, uniques)?;
+    let primary_key = key.map(|(constraint, positions, _)| (constraint, positions));
     let (closed_when, schedules) = table_options(planner, &create.table_options, &columns)?;
     let new = NewTable {
         schema,
@@ -251,6 +271,7 @@ async fn create_table(
         primary_key,
         closed_when,
         schedules,
+        indexes,
     };
     let table = transaction.create_table(new).await?;
     let Some(plan) = source else {
@@ -299,7 +320,6 @@ fn renamed(
 
 fn unsupported_constraint(constraint: &TableConstraint) -> PgError {
     let kind = match constraint {
-        TableConstraint::Unique(_) => "UNIQUE constraints are",
         TableConstraint::ForeignKey(_) => "FOREIGN KEY constraints are",
         TableConstraint::Check(_) => "CHECK constraints are",
         _ => "this constraint is",
@@ -307,13 +327,13 @@ fn unsupported_constraint(constraint: &TableConstraint) -> PgError {
     PgError::unsupported(format!("{kind} not supported"))
 }
 
-/// A column's definition, and whether it is declared as the primary key (with the constraint's name).
+/// A column's definition, whether it is declared as the primary key (with the constraint's name), and whether as unique.
 #[allow(clippy::type_complexity)]
 fn column_definition(
     planner: &Planner,
     column: &sqlparser::ast::ColumnDef,
     before: &[ColumnDef],
-) -> Result<(ColumnDef, Option<Option<String>>)> {
+) -> Result<(ColumnDef, Option<Option<String>>, Vec<Unique>)> {
     let name = names::fold(&column.name);
     if before.iter().any(|other| other.name == name) {
         return Err(PgError::new(
@@ -344,6 +364,7 @@ fn column_definition(
         default: None,
     };
     let mut key = None;
+    let mut uniques = Vec::new();
     for option in &column.options {
         match &option.option {
             ColumnOption::Null => {}
@@ -353,6 +374,10 @@ fn column_definition(
                 definition.default = Some(expr.to_string());
             }
             ColumnOption::PrimaryKey(_) => key = Some(option.name.as_ref().map(names::fold)),
+            ColumnOption::Unique(unique) => {
+                let name = option.name.as_ref().map(names::fold);
+                uniques.push(Unique::new(unique, name, Some(&definition.name))?);
+            }
             other => {
                 return Err(PgError::unsupported(format!(
                     "column option {other} is not supported"
@@ -360,7 +385,7 @@ fn column_definition(
             }
         }
     }
-    Ok((definition, key))
+    Ok((definition, key, uniques))
 }
 
 /// A default has to be an expression without columns that fits the column.
@@ -673,6 +698,13 @@ fn drop_all(
                 }
                 transaction.drop_relation(relation.oid(), cascade)?;
             }
+            None if is_index(planner, transaction, &name)? => {
+                return Err(PgError::new(
+                    sqlstate::WRONG_OBJECT_TYPE,
+                    format!("\"{}\" is not a {kind}", name.name),
+                )
+                .with_hint("Use DROP INDEX to remove an index."));
+            }
             None if if_exists => {
                 defined =
                     defined.with_notice(format!("{kind} \"{name}\" does not exist, skipping"));
@@ -686,6 +718,13 @@ fn drop_all(
         }
     }
     Ok(defined)
+}
+
+fn is_index(planner: &Planner, transaction: &Transaction, name: &RelationName) -> Result<bool> {
+    match index::find_index(transaction.definitions(), &planner.search_path, name) {
+        Err(error) if error.code == sqlstate::UNDEFINED_SCHEMA => Ok(false),
+        found => Ok(found?.is_some()),
+    }
 }
 
 fn required_schema(name: &str) -> PgError {
