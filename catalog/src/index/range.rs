@@ -183,3 +183,166 @@ fn encode(index: &Index, rows: &[Vec<ScalarValue>]) -> Result<Vec<Bytes>> {
     }
     index.encode_prefix(&columns)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Array, Int64Array, RecordBatch, StringViewArray};
+    use datafusion::prelude::{col, lit};
+
+    use super::*;
+    use crate::definitions::{ColumnDef, Schedules, TableDef};
+    use crate::index::{IndexColumn, IndexDef, IndexState};
+    use crate::row_codec::row_number_key;
+    use crate::types::SqlType;
+
+    /// A table `(a bigint, b text)` with one index over both columns.
+    fn table(a: (bool, bool), b: (bool, bool)) -> Table {
+        let column = |name: &str, ty: SqlType| ColumnDef {
+            name: name.to_string(),
+            ty,
+            not_null: false,
+            default: None,
+        };
+        let index = |position, (descending, nulls_first)| IndexColumn {
+            position,
+            descending,
+            nulls_first,
+        };
+        Table::new(TableDef {
+            oid: 1,
+            schema: 2,
+            name: "t".to_string(),
+            owner: 3,
+            storage: 4,
+            columns: vec![column("a", SqlType::Int8), column("b", SqlType::Text)],
+            primary_key: None,
+            closing: None,
+            schedules: Schedules::default(),
+            indexes: vec![IndexDef {
+                oid: 5,
+                name: "i".to_string(),
+                storage: 6,
+                columns: vec![index(0, a), index(1, b)],
+                unique: false,
+                nulls_distinct: true,
+                constraint_oid: None,
+                state: IndexState::Ready,
+            }],
+        })
+        .unwrap()
+    }
+
+    type Row = (Option<i64>, Option<&'static str>);
+
+    const ROWS: [Row; 11] = [
+        (None, None),
+        (None, Some("m")),
+        (Some(-3), Some("a")),
+        (Some(-3), None),
+        (Some(0), Some("")),
+        (Some(5), Some("k")),
+        (Some(5), Some("ka")),
+        (Some(5), Some("z")),
+        (Some(5), None),
+        (Some(6), Some("k")),
+        (Some(i64::MAX), Some("zz")),
+    ];
+
+    /// The rows whose entries lie in the ranges of some filters.
+    fn found(table: &Table, filters: &[Expr]) -> Option<Vec<Row>> {
+        let index = &table.indexes[0];
+        let ranges = FilterBounds::new(filters).ranges(table, index).unwrap()?;
+        let a: Int64Array = ROWS.iter().map(|row| row.0).collect();
+        let b: StringViewArray = ROWS.iter().map(|row| row.1).collect();
+        let columns: Vec<ArrayRef> = vec![Arc::new(a), Arc::new(b)];
+        let rows = RecordBatch::try_new(Arc::clone(&table.schema), columns).unwrap();
+        let keys: Vec<_> = (0..rows.num_rows() as i64).map(row_number_key).collect();
+        let entries = index.entries(&rows, &keys).unwrap();
+        let mut found = Vec::new();
+        for (entry, row) in entries.iter().zip(ROWS) {
+            let inside = |range: &&EntryRange| {
+                use std::ops::RangeBounds;
+                (range.start.clone(), range.end.clone()).contains(&entry.bytes().to_vec())
+            };
+            assert!(ranges.iter().filter(inside).count() <= 1, "nothing twice");
+            if ranges.iter().any(|range| inside(&range)) {
+                found.push(row);
+            }
+        }
+        Some(found)
+    }
+
+    fn text(value: &str) -> Expr {
+        lit(ScalarValue::Utf8View(Some(value.to_string())))
+    }
+
+    /// Filters with what they mean, in all orders of the columns.
+    fn check(filters: &[Expr], holds: impl Fn(&Row) -> bool) {
+        let orders = [(false, false), (false, true), (true, false), (true, true)];
+        for a in orders {
+            for b in orders {
+                let expected: Vec<Row> = ROWS.iter().copied().filter(&holds).collect();
+                let got = found(&table(a, b), filters);
+                assert_eq!(got, Some(expected), "{filters:?} {a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn values_and_lists_are_prefixes() {
+        check(&[col("a").eq(lit(5i64))], |row| row.0 == Some(5));
+        check(
+            &[col("a").in_list(vec![lit(5i64), lit(-3i64), lit(5i64)], false)],
+            |row| matches!(row.0, Some(5 | -3)),
+        );
+        check(&[col("a").is_null()], |row| row.0.is_none());
+        check(&[col("a").eq(lit(5i64)), col("b").eq(text("k"))], |row| {
+            *row == (Some(5), Some("k"))
+        });
+        check(&[col("a").eq(lit(5i64)), col("b").is_null()], |row| {
+            *row == (Some(5), None)
+        });
+    }
+
+    #[test]
+    fn ranges_hold_no_nulls() {
+        check(&[col("a").gt(lit(5i64))], |row| row.0 > Some(5));
+        check(&[col("a").gt_eq(lit(5i64))], |row| row.0 >= Some(5));
+        check(&[col("a").lt(lit(5i64))], |row| {
+            row.0.is_some_and(|a| a < 5)
+        });
+        check(&[col("a").lt_eq(lit(5i64))], |row| {
+            row.0.is_some_and(|a| a <= 5)
+        });
+        check(&[col("a").between(lit(0i64), lit(5i64))], |row| {
+            row.0.is_some_and(|a| (0..=5).contains(&a))
+        });
+        check(&[col("a").gt(lit(5i64)), col("a").lt(lit(5i64))], |_| false);
+        check(&[col("a").eq(lit(5i64)), col("b").gt(text("k"))], |row| {
+            row.0 == Some(5) && row.1 > Some("k")
+        });
+        check(
+            &[col("a").eq(lit(5i64)), col("b").lt_eq(text("ka"))],
+            |row| row.0 == Some(5) && row.1.is_some_and(|b| b <= "ka"),
+        );
+        let either = col("a").in_list(vec![lit(5i64), lit(6i64)], false);
+        check(&[either, col("b").lt(text("ka"))], |row| {
+            matches!(row.0, Some(5 | 6)) && row.1.is_some_and(|b| b < "ka")
+        });
+    }
+
+    #[test]
+    fn other_filters_leave_all_entries() {
+        let table = table((false, false), (false, false));
+        for filter in [
+            col("b").eq(text("k")),
+            col("a").eq(lit(5i32)),
+            col("a").not_eq(lit(5i64)),
+            col("a").is_not_null(),
+        ] {
+            assert_eq!(found(&table, &[filter]), None);
+        }
+    }
+}
