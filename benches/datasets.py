@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 # As Nyala writes its own files, so that a flat file differs from a table in nothing but the table.
 ROW_GROUP_ROWS = 1 << 20
-PAGE_ROWS = 20_000
+PAGE_ROWS = 8_192
 
 
 @dataclass(frozen=True)

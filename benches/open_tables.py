@@ -57,6 +57,27 @@ def lookups(report, size):
         report.line(f"closed rows of a hybrid table, {clients} clients", closed[clients], theirs[clients])
 
 
+def indexed_table(server, csv):
+    """Journeys made of the accounts, five of each customer, with an index on the customer."""
+    server.execute(
+        "CREATE TABLE journeys (id bigint PRIMARY KEY, customer bigint, state text, note text)",
+    )
+    open_table(server, csv)
+    server.execute(
+        "INSERT INTO journeys SELECT id, id / 5, 'open', note FROM accounts",
+        "CREATE INDEX ON journeys (customer)",
+    )
+    if server.name == "postgres":
+        server.execute("VACUUM ANALYZE journeys", "CHECKPOINT")
+
+
+def indexed_lookups(report, size):
+    rates_section(report, "Prepared lookups by an indexed column, five rows each", "indexed_lookup.sql", size)
+    ours = rates(harness.nyala, indexed_table, "indexed_lookup.sql", [8], size)
+    theirs = rates(harness.postgres, indexed_table, "indexed_lookup.sql", [8], size)
+    report.line("8 clients", ours[8], theirs[8])
+
+
 def upserts(report, size):
     rates_section(report, "Durable single-row upserts", "upsert.sql", size)
     bars = {1: at_least(1.0), 8: None, 32: at_least(2.0)}

@@ -24,6 +24,7 @@ from report import Report
 
 BENCHES = {
     "lookups": open_tables.lookups,
+    "indexed_lookups": open_tables.indexed_lookups,
     "upserts": open_tables.upserts,
     "load": open_tables.load,
     "analytics": open_tables.analytics,

@@ -109,7 +109,7 @@ pub struct Catalog {
     committer: Committer,
     pub(crate) counters: Arc<Counters>,
     active: Arc<ActiveTransactions>,
-    row_cache: Arc<RowCache>,
+    pub(crate) row_cache: Arc<RowCache>,
     pub(crate) dead_rows: DeadRows,
     pub(crate) shadow_logs: Arc<ShadowLogs>,
     pub(crate) fresh_rows: FreshRows,
@@ -211,6 +211,7 @@ impl Catalog {
         });
         crate::housekeeping::recover(&catalog).await?;
         crate::offload::recover(&catalog).await?;
+        crate::index::build::recover(&catalog).await?;
         crate::job_log::recover(&catalog).await?;
         catalog.sweep_storages()?;
         Ok(catalog)
@@ -303,6 +304,10 @@ impl Catalog {
                     storage: table.def.storage,
                     closed_folder,
                 });
+                retired.extend(table.indexes.iter().map(|index| Retired {
+                    storage: index.def.storage,
+                    closed_folder: None,
+                }));
             }
         }
         let csn = self.commit_meta(meta).await?;
@@ -549,6 +554,7 @@ impl Catalog {
             for relation in self.definitions_at(&snapshot, database)?.relations() {
                 if let Relation::Table(table) = relation {
                     named.insert(table.def.storage);
+                    named.extend(table.indexes.iter().map(|index| index.def.storage));
                     folders.insert(self.snapshot_path(table.def.storage));
                     folders.insert(self.points_path(table.def.storage));
                     folders.extend(self.closed_path(table));

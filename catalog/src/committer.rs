@@ -18,6 +18,9 @@
 //! same is done for a transaction whose snapshot is older than the end of the last move: it may
 //! write to a key that it still saw as open. A shadow entry without a closed copy does no harm.
 //!
+//! Changes of indexes come with the rows they belong to (see [`crate::index`]) and go into the same batch. An exclusive
+//! value that a request adds counts as a key it writes.
+//!
 //! The committer never reads a row and never waits for anything but the disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -30,6 +33,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::definitions::{Oid, StorageId};
 use crate::error::{CatalogError, Result};
+use crate::index::delta::IndexDelta;
+use crate::index::entry::Entry;
+use crate::index::fills::{Fill, Fills};
 use crate::row_cache::RowCache;
 use crate::row_codec::Bytes;
 use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, meta_key};
@@ -147,6 +153,8 @@ pub(crate) enum Move {
         first: bool,
         /// Keys of the moved rows.
         moved: Vec<Bytes>,
+        /// Their entries, by index storage.
+        entries: Vec<(StorageId, Vec<Entry>)>,
         /// Keys that were in `shadow_closed` at the move's snapshot, whose old copies are gone.
         unshadowed: Vec<Bytes>,
     },
@@ -181,10 +189,12 @@ pub(crate) struct CommitRequest {
     pub stamps: Vec<String>,
     /// Keys of `meta` that must not have changed since the snapshot.
     pub unchanged: Vec<String>,
-    /// Storages in which no row must have been written since the snapshot.
-    pub unwritten: Vec<StorageId>,
+    /// Storages that nobody may have written to since the snapshot.
+    pub untouched: Vec<StorageId>,
     /// Housekeeping's part.
     pub row_move: Option<Move>,
+    /// A step of the filling of an index.
+    pub fill: Option<Fill>,
 }
 
 struct Waiting {
@@ -221,10 +231,11 @@ impl Committer {
             hasher: RandomState::new(),
             moving: HashMap::new(),
             last_move: HashMap::new(),
-            last_write: HashMap::new(),
             fresh,
             shadow_logs,
             offloading: HashMap::new(),
+            last_write: HashMap::new(),
+            fills: Fills::default(),
         };
         let thread = std::thread::Builder::new()
             .name("committer".to_string())
@@ -267,6 +278,14 @@ fn fresh_value(value: Option<&[u8]>) -> Vec<u8> {
     }
 }
 
+/// The keyspaces that the end of a move writes to.
+struct MoveSpaces {
+    rows: fjall::Keyspace,
+    shadow: fjall::Keyspace,
+    fresh: Option<fjall::Keyspace>,
+    indexes: Vec<fjall::Keyspace>,
+}
+
 /// The committer's own state.
 struct CommitLog {
     store: Arc<RowStore>,
@@ -291,6 +310,14 @@ struct CommitLog {
     shadow_logs: Arc<ShadowLogs>,
     /// Keys written since the intent, of each storage that is being offloaded.
     offloading: HashMap<StorageId, HashSet<Bytes>>,
+    fills: Fills,
+}
+
+/// The keyspace of an index that a request changes, with the changes.
+struct IndexSpace<'a> {
+    storage: StorageId,
+    keyspace: fjall::Keyspace,
+    delta: &'a IndexDelta,
 }
 
 impl CommitLog {
@@ -357,6 +384,7 @@ impl CommitLog {
         // Everything that can fail comes before the csn is taken and the batch is touched.
         let meta = self.meta_keyspace()?;
         let mut spaces = Vec::with_capacity(request.tables.len());
+        let mut indexes = Vec::new();
         for (storage, writes) in &request.tables {
             let rows = self.store.keyspace(Space::Rows(*storage))?;
             let late = self
@@ -371,13 +399,32 @@ impl CommitLog {
             };
             let fresh = self.fresh_space(*storage)?;
             spaces.push((*storage, writes, rows, shadow, shadow_all, fresh));
+            for (index, delta) in &writes.indexes {
+                indexes.push(IndexSpace {
+                    storage: *index,
+                    keyspace: self.store.keyspace(Space::Index(*index))?,
+                    delta,
+                });
+            }
         }
+        let fill_space = match &request.fill {
+            Some(Fill::Entries { index, .. }) => Some(self.store.keyspace(Space::Index(*index))?),
+            _ => None,
+        };
         let move_spaces = match &request.row_move {
-            Some(Move::Finish { storage, .. }) => Some((
-                self.store.keyspace(Space::Rows(*storage))?,
-                self.store.keyspace(Space::ShadowClosed(*storage))?,
-                self.fresh_space(*storage)?,
-            )),
+            Some(Move::Finish {
+                storage, entries, ..
+            }) => {
+                let indexes = entries.iter();
+                Some(MoveSpaces {
+                    rows: self.store.keyspace(Space::Rows(*storage))?,
+                    shadow: self.store.keyspace(Space::ShadowClosed(*storage))?,
+                    fresh: self.fresh_space(*storage)?,
+                    indexes: indexes
+                        .map(|(index, _)| self.store.keyspace(Space::Index(*index)))
+                        .collect::<Result<_>>()?,
+                })
+            }
             _ => None,
         };
         let cleared_space = match &request.row_move {
@@ -393,6 +440,7 @@ impl CommitLog {
             self.last_write.insert(storage, csn);
             for (key, value) in &writes.rows {
                 self.cache.written(storage, key, csn);
+                self.fills.written(storage, key);
                 if let Some(fresh) = &fresh {
                     batch.insert(fresh, &**key, fresh_value(value.as_deref()));
                     self.shadow_logs.written(Space::Fresh(storage), key, csn);
@@ -419,6 +467,24 @@ impl CommitLog {
                     self.shadow_logs
                         .written(Space::ShadowClosed(storage), key, csn);
                 }
+            }
+        }
+        for index in indexes {
+            for entry in index.delta.removed() {
+                self.cache.written(index.storage, entry.value(), csn);
+                batch.remove(&index.keyspace, entry.bytes());
+            }
+            for entry in index.delta.added() {
+                self.cache.written(index.storage, entry.value(), csn);
+                batch.insert(&index.keyspace, entry.bytes(), entry.stored_value());
+            }
+        }
+        if let Some((index, entries)) = request.fill.and_then(|fill| self.fills.serve(fill))
+            && let Some(space) = fill_space
+        {
+            for entry in entries {
+                self.cache.written(index, entry.value(), csn);
+                batch.insert(&space, entry.bytes(), entry.stored_value());
             }
         }
         if !request.meta.is_empty() {
@@ -476,7 +542,7 @@ impl CommitLog {
         &mut self,
         row_move: Option<Move>,
         csn: u64,
-        move_spaces: Option<(fjall::Keyspace, fjall::Keyspace, Option<fjall::Keyspace>)>,
+        move_spaces: Option<MoveSpaces>,
         batch: &mut fjall::OwnedWriteBatch,
     ) {
         match row_move {
@@ -492,20 +558,30 @@ impl CommitLog {
                 version,
                 first,
                 moved,
+                entries,
                 unshadowed,
             }) => {
                 let touched = self.moving.remove(&storage).unwrap_or_default();
                 self.last_move.insert(storage, csn);
-                if let Some((rows, shadow, fresh)) = move_spaces {
+                self.last_write.insert(storage, csn);
+                if let Some(spaces) = move_spaces {
                     for key in moved.iter().filter(|key| !touched.contains(*key)) {
-                        batch.remove(&rows, &**key);
-                        if let Some(fresh) = &fresh {
+                        batch.remove(&spaces.rows, &**key);
+                        self.fills.written(storage, key);
+                        if let Some(fresh) = &spaces.fresh {
                             batch.insert(fresh, &**key, fresh_value(None));
                             self.shadow_logs.written(Space::Fresh(storage), key, csn);
                         }
                     }
+                    for ((index, entries), space) in entries.iter().zip(&spaces.indexes) {
+                        let stays = |entry: &&Entry| touched.contains(entry.row_key());
+                        for entry in entries.iter().filter(|entry| !stays(entry)) {
+                            self.cache.written(*index, entry.value(), csn);
+                            batch.remove(space, entry.bytes());
+                        }
+                    }
                     for key in unshadowed.iter().filter(|key| !touched.contains(*key)) {
-                        batch.remove(&shadow, &**key);
+                        batch.remove(&spaces.shadow, &**key);
                     }
                 }
                 let space = Space::ShadowClosed(storage);
@@ -567,12 +643,11 @@ impl CommitLog {
         {
             return Err(CatalogError::serialization_failure());
         }
-        let written = |storage: &StorageId| self.last_write.get(storage);
-        if request
-            .unwritten
-            .iter()
-            .any(|storage| written(storage).is_some_and(|csn| *csn > request.snapshot_csn))
-        {
+        let touched = |storage: &StorageId| {
+            let last = self.last_write.get(storage);
+            last.is_some_and(|csn| *csn > request.snapshot_csn)
+        };
+        if request.untouched.iter().any(touched) {
             return Err(CatalogError::serialization_failure());
         }
         let rows: usize = request
@@ -583,6 +658,10 @@ impl CommitLog {
         let mut hashes = Vec::with_capacity(rows + request.meta.len());
         for (storage, writes) in &request.tables {
             hashes.extend(writes.rows.keys().map(|key| self.hash(Some(*storage), key)));
+            for (index, delta) in &writes.indexes {
+                let exclusive = delta.added().filter(|entry| entry.is_exclusive());
+                hashes.extend(exclusive.map(|entry| self.hash(Some(*index), entry.value())));
+            }
         }
         hashes.extend(
             request

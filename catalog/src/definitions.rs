@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::closed_table::ColumnFiles;
 use crate::column_history::ColumnHistory;
 use crate::error::{CatalogError, ErrorKind, Result};
+use crate::index::{self, Index, IndexDef};
 use crate::row_codec::RowCodec;
 use crate::types::SqlType;
 
@@ -158,6 +159,9 @@ pub struct TableDef {
     /// What the columns have been, if they were altered since the storage was new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<ColumnHistory>,
+    /// Secondary indexes, by OID.
+    #[serde(default)]
+    pub indexes: Vec<IndexDef>,
 }
 
 /// A view.
@@ -287,6 +291,8 @@ pub struct Table {
     pub codec: RowCodec,
     /// How files hold the columns.
     pub files: Arc<[ColumnFiles]>,
+    /// Secondary indexes, by OID.
+    pub indexes: Vec<Arc<Index>>,
 }
 
 impl Table {
@@ -309,11 +315,13 @@ impl Table {
         let files = files
             .map(|(at, field)| history.files(at, field))
             .collect::<Result<_>>()?;
+        let indexes = index::derive(&def.indexes, &schema)?;
         Ok(Self {
             def,
             schema,
             codec,
             files,
+            indexes,
         })
     }
 
@@ -323,6 +331,12 @@ impl Table {
             .primary_key
             .as_ref()
             .map_or(&[], |key| key.columns.as_slice())
+    }
+
+    /// Names of its indexes, that of the primary key included.
+    pub fn index_names(&self) -> impl Iterator<Item = &str> {
+        let key = self.def.primary_key.iter().map(|key| key.name.as_str());
+        key.chain(self.def.indexes.iter().map(|index| index.name.as_str()))
     }
 
     /// Whether the table has a closed part.
@@ -416,6 +430,8 @@ pub struct Definitions {
     relations: BTreeMap<Oid, Relation>,
     schema_names: HashMap<String, Oid>,
     relation_names: HashMap<(Oid, String), Oid>,
+    /// The tables that indexes belong to, by schema and name of the index.
+    index_names: HashMap<(Oid, String), Oid>,
 }
 
 impl Definitions {
@@ -427,6 +443,7 @@ impl Definitions {
             relations: BTreeMap::new(),
             schema_names: HashMap::new(),
             relation_names: HashMap::new(),
+            index_names: HashMap::new(),
         }
     }
 
@@ -461,6 +478,21 @@ impl Definitions {
     /// A relation by OID.
     pub fn relation_by_oid(&self, oid: Oid) -> Option<&Relation> {
         self.relations.get(&oid)
+    }
+
+    /// The table that an index of that name belongs to.
+    pub fn table_of_index(&self, schema: Oid, name: &str) -> Option<&Arc<Table>> {
+        let oid = self.index_names.get(&(schema, name.to_string()))?;
+        match self.relations.get(oid) {
+            Some(Relation::Table(table)) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// Whether a relation or an index of that name exists.
+    pub fn has_name(&self, schema: Oid, name: &str) -> bool {
+        let name = (schema, name.to_string());
+        self.relation_names.contains_key(&name) || self.index_names.contains_key(&name)
     }
 
     /// The views whose query names `oid`.
@@ -506,6 +538,12 @@ impl Definitions {
         }
         self.remove_relation(relation.oid());
         self.relation_names.insert(name, relation.oid());
+        if let Relation::Table(table) = &relation {
+            for index in table.index_names() {
+                let name = (relation.schema(), index.to_string());
+                self.index_names.insert(name, relation.oid());
+            }
+        }
         self.relations.insert(relation.oid(), relation);
         Ok(())
     }
@@ -514,6 +552,7 @@ impl Definitions {
         if let Some(old) = self.relations.remove(&oid) {
             self.relation_names
                 .remove(&(old.schema(), old.name().to_string()));
+            self.index_names.retain(|_, table| *table != oid);
         }
     }
 }

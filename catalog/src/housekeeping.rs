@@ -12,7 +12,7 @@
 //! 4. **commit to Delta** (`housekeeping::delta_committed`): one Delta commit adds and removes the
 //!    files, with `txn` = (table's app id, csn of S). Nobody reads this version yet.
 //! 5. **show** (`housekeeping::manifest_committed`): one batch in the row store sets the manifest to
-//!    the new version, deletes the moved rows, empties the shadow of the keys folded, and deletes
+//!    the new version, deletes the moved rows and their index entries, empties the shadow of the keys folded, and deletes
 //!    the intent. Keys written since step 1 keep their row and their shadow entry.
 //!
 //! **Recovery**, for each intent found at start: if the Delta log is not ahead of the manifest, the
@@ -44,6 +44,7 @@ use crate::closed_table::{ClosedTable, ClosedVersion, Rewrite};
 use crate::committer::{CommitRequest, Move};
 use crate::definitions::{DatabaseDef, Oid, Relation, StorageId, Table};
 use crate::error::{CatalogError, ErrorKind, Result};
+use crate::index::entry::Entry;
 use crate::key_range::KeyRange;
 use crate::manifest::Manifest;
 use crate::open_table::{OpenScanExec, RowSource};
@@ -114,7 +115,7 @@ async fn round(
     begin(catalog, database, &table).await?;
     match select_and_write(catalog, database, compiled, &table, closed_when).await {
         Ok(Some(moved)) => {
-            let rows = moved.keys.len();
+            let rows = moved.rows.keys.len();
             let written = commit_and_show(catalog, database, &table, moved, report).await;
             written.map(|()| rows)
         }
@@ -132,6 +133,35 @@ async fn round(
     }
 }
 
+/// Keys of rows that are moved, and their entries in each of the table's indexes.
+#[derive(Default)]
+struct MovedRows {
+    keys: Vec<Bytes>,
+    entries: Vec<Vec<Entry>>,
+}
+
+impl MovedRows {
+    fn add(&mut self, keys: Vec<Bytes>, entries: Vec<Vec<Entry>>) {
+        self.keys.extend(keys);
+        self.entries.resize_with(entries.len(), Vec::new);
+        for (all, new) in self.entries.iter_mut().zip(entries) {
+            all.extend(new);
+        }
+    }
+
+    fn finish(self, table: &Table, version: u64, first: bool, unshadowed: Vec<Bytes>) -> Move {
+        let indexes = table.indexes.iter().map(|index| index.def.storage);
+        Move::Finish {
+            storage: table.def.storage,
+            version,
+            first,
+            moved: self.keys,
+            entries: indexes.zip(self.entries).collect(),
+            unshadowed,
+        }
+    }
+}
+
 /// What steps 2 and 3 prepared.
 struct Moved {
     csn: u64,
@@ -139,7 +169,7 @@ struct Moved {
     base: Arc<ClosedVersion>,
     adds: Vec<crate::closed_table::WrittenFile>,
     rewrite: Option<Rewrite>,
-    keys: Vec<Bytes>,
+    rows: MovedRows,
     unshadowed: Vec<Bytes>,
     relation_key: String,
 }
@@ -167,19 +197,19 @@ async fn select_and_write(
     let base = closed.at_version(manifest.closed_version).await?;
     crate::crash_point!("housekeeping::selected");
 
-    let keys = Arc::new(Mutex::new(Vec::new()));
-    let rows = matching_rows(&view, table, closed_when, &keys)?;
+    let moved = Arc::new(Mutex::new(MovedRows::default()));
+    let rows = matching_rows(&view, table, closed_when, &moved)?;
     let adds = match non_empty(rows).await? {
         Some(rows) => closed.write_files(rows).await?,
         None => Vec::new(),
     };
-    let keys = std::mem::take(&mut *keys.lock());
+    let moved = std::mem::take(&mut *moved.lock());
     let unshadowed: Vec<Bytes> = view
         .shadow_closed(table)?
         .into_iter()
         .map(Vec::into_boxed_slice)
         .collect();
-    if keys.is_empty() && unshadowed.is_empty() {
+    if moved.keys.is_empty() && unshadowed.is_empty() {
         return Ok(None);
     }
     let rewrite = if unshadowed.is_empty() {
@@ -199,7 +229,7 @@ async fn select_and_write(
         base,
         adds,
         rewrite,
-        keys,
+        rows: moved,
         unshadowed,
         relation_key,
     }))
@@ -214,7 +244,7 @@ async fn commit_and_show(
     report: &mut HousekeepingReport,
 ) -> Result<()> {
     let storage = table.def.storage;
-    report.rows_moved += moved.keys.len() as u64;
+    report.rows_moved += moved.rows.keys.len() as u64;
     report.rows_folded += moved
         .rewrite
         .as_ref()
@@ -246,17 +276,15 @@ async fn commit_and_show(
         }
     };
     crate::crash_point!("housekeeping::delta_committed");
-    let left = [
-        (Space::Rows(storage), moved.keys.len() as u64),
+    let mut left = vec![
+        (Space::Rows(storage), moved.rows.keys.len() as u64),
         (Space::ShadowClosed(storage), moved.unshadowed.len() as u64),
     ];
-    let finish = Move::Finish {
-        storage,
-        version,
-        first: moved.base.file_count() == 0,
-        moved: moved.keys,
-        unshadowed: moved.unshadowed,
-    };
+    for (index, entries) in table.indexes.iter().zip(&moved.rows.entries) {
+        left.push((Space::Index(index.def.storage), entries.len() as u64));
+    }
+    let first = moved.base.file_count() == 0;
+    let finish = moved.rows.finish(table, version, first, moved.unshadowed);
     let shown = show(
         catalog,
         storage,
@@ -412,35 +440,24 @@ async fn recover_table(
         return abandon(catalog, storage).await;
     }
     let shadow: HashSet<Vec<u8>> = view.shadow_closed(table)?.into_iter().collect();
-    let mut moved = Vec::new();
+    let mut moved = MovedRows::default();
     let mut open = open_keys(&view, table)?;
     while let Some(addresses) = open.try_next().await? {
         let in_closed = closed.contains_keys(&latest, &addresses).await?;
-        for (key, is_in) in table
-            .codec
-            .encode_keys(&addresses)?
-            .into_iter()
-            .zip(in_closed.iter())
-        {
-            if is_in == Some(true) && !shadow.contains(&*key) {
-                moved.push(key);
-            }
-        }
+        let mut keys = table.codec.encode_keys(&addresses)?;
+        let mut is_in = in_closed.iter();
+        keys.retain(|key| is_in.next() == Some(Some(true)) && !shadow.contains(&**key));
+        let entries = view.entries_of_keys(table, &keys)?;
+        moved.add(keys, entries);
     }
     tracing::info!(
         table = table.def.name,
-        rows = moved.len(),
+        rows = moved.keys.len(),
         version = latest.version(),
         "housekeeping was cut off and is finished"
     );
-    let finish = Move::Finish {
-        storage,
-        version: latest.version(),
-        // The log was made from the stored shadow at start, or is dropped.
-        first: false,
-        moved,
-        unshadowed: Vec::new(),
-    };
+    // The log was made from the stored shadow at start, or is dropped.
+    let finish = moved.finish(table, latest.version(), false, Vec::new());
     let relation_key = meta_key::relation(database.oid, table.def.oid);
     show(
         catalog,
@@ -483,14 +500,14 @@ fn matching_rows(
     view: &ReadView,
     table: &Arc<Table>,
     closed_when: &Arc<dyn PhysicalExpr>,
-    keys: &Arc<Mutex<Vec<Bytes>>>,
+    moved: &Arc<Mutex<MovedRows>>,
 ) -> Result<SendableRecordBatchStream> {
     let columns = (0..table.schema.fields().len()).collect();
-    let (range, codec_table) = (KeyRange::all(), Arc::clone(table));
-    let open = RowSource::Rows;
+    let (range, open) = (KeyRange::all(), RowSource::Rows);
     let scan = OpenScanExec::new(view.clone(), Arc::clone(table), open, columns, range, None)?;
     let rows = scan.execute(0, view.catalog.session().task_ctx())?;
-    let (closed_when, keys) = (Arc::clone(closed_when), Arc::clone(keys));
+    let of_table = Arc::clone(table);
+    let (closed_when, moved) = (Arc::clone(closed_when), Arc::clone(moved));
     let matching = rows.map(move |batch| -> DataFusionResult<RecordBatch> {
         let batch = batch?;
         let truth = closed_when.evaluate(&batch)?.into_array(batch.num_rows())?;
@@ -498,10 +515,16 @@ fn matching_rows(
             DataFusionError::from(CatalogError::internal("closed_when is not boolean"))
         })?;
         let matching = filter_record_batch(&batch, truth)?;
-        let mut keys = keys.lock();
-        let matching = matching.slice(0, matching.num_rows().min(ROUND_ROWS_MAX - keys.len()));
-        let addresses = codec_table.codec.project_key(&matching)?;
-        keys.extend(codec_table.codec.encode_keys(&addresses)?);
+        let mut moved = moved.lock();
+        let room = ROUND_ROWS_MAX - moved.keys.len();
+        let matching = matching.slice(0, matching.num_rows().min(room));
+        let addresses = of_table.codec.project_key(&matching)?;
+        let keys = of_table.codec.encode_keys(&addresses)?;
+        let indexes = of_table.indexes.iter();
+        let entries = indexes
+            .map(|index| index.entries(&index.project(&matching)?, &keys))
+            .collect::<Result<_>>()?;
+        moved.add(keys, entries);
         Ok(matching)
     });
     // A full round ends the scan.

@@ -39,6 +39,7 @@ use datafusion::physical_plan::union::UnionExec;
 use crate::closed_table::ClosedVersion;
 use crate::definitions::Table;
 use crate::error::Result;
+use crate::index::choose::choose;
 use crate::key_range::{KeyRange, key_range};
 use crate::open_table::{OpenScanExec, RowSource};
 use crate::row_store::Space;
@@ -235,7 +236,7 @@ impl TableScan {
             let fresh = self.view.fresh_keys(&self.table)?;
             let files = self.scan_files(session, version, fresh, projection, filters, limit)?;
             let mut sides: Vec<_> = files.into_iter().collect();
-            sides.push(self.scan_rows(RowSource::Fresh, projection, range, limit)?);
+            sides.push(self.scan_rows(RowSource::Fresh, projection, range, limit, None)?);
             return Ok(sides);
         };
         let own = self.view.own_keys(&self.table);
@@ -255,25 +256,27 @@ impl TableScan {
                 .scan(&self.view, &self.table, &log, projection, &range);
             match fresh.await? {
                 Some(fresh) => sides.extend(fresh),
-                None => sides.push(self.scan_rows(RowSource::Fresh, projection, range, limit)?),
+                None => {
+                    sides.push(self.scan_rows(RowSource::Fresh, projection, range, limit, None)?)
+                }
             }
         }
         Ok(sides)
     }
 
-    /// Rows of the row store.
+    /// Rows of the row store; `index` names the index that their keys are from.
     fn scan_rows(
         &self,
         source: RowSource,
         projection: &[usize],
         range: KeyRange,
         limit: Option<usize>,
+        index: Option<String>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (view, table) = (self.view.clone(), Arc::clone(&self.table));
         let columns = projection.to_vec();
-        Ok(Arc::new(OpenScanExec::new(
-            view, table, source, columns, range, limit,
-        )?))
+        let scan = OpenScanExec::new(view, table, source, columns, range, limit)?;
+        Ok(Arc::new(scan.by_index(index)))
     }
 
     /// The open rows.
@@ -284,14 +287,24 @@ impl TableScan {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
-        let range = key_range(&self.table, filters)?;
+        let mut range = key_range(&self.table, filters)?;
         let few = filters.is_empty() && limit.is_some_and(|limit| limit <= FEW_ROWS);
-        let snapshot = match (&range, few, self.part) {
+        let mut snapshot = match (&range, few, self.part) {
             (_, _, Part::Snapshot) | (KeyRange::Range(..), false, _) => self.snapshot().await?,
             _ => None,
         };
         let as_of_offload = self.part == Part::Snapshot
             || (self.open_reads == OpenReads::Snapshot && !self.table.is_hybrid());
+        let mut index = None;
+        // The entries of an index are those of the row store's rows, which are all open rows.
+        if !as_of_offload
+            && let Some(chosen) =
+                choose(&self.view, &self.table, filters, &range, snapshot.is_some())?
+        {
+            snapshot = None;
+            range = KeyRange::Keys(chosen.keys);
+            index = Some(chosen.index);
+        }
         match snapshot {
             Some(version) if as_of_offload => {
                 let all = Vec::new();
@@ -305,7 +318,7 @@ impl TableScan {
             // A snapshot that was never made is empty.
             None if self.part == Part::Snapshot => Ok(Vec::new()),
             None => {
-                let rows = self.scan_rows(RowSource::Rows, projection, range, limit)?;
+                let rows = self.scan_rows(RowSource::Rows, projection, range, limit, index)?;
                 Ok(vec![rows])
             }
         }

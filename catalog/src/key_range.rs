@@ -36,11 +36,13 @@ impl KeyRange {
 
 /// What the filters say about one column.
 #[derive(Debug, Default, Clone)]
-struct ColumnBounds {
+pub(crate) struct ColumnBounds {
     /// Values the column is equal to; `None` where the filters do not say.
-    values: Option<Vec<ScalarValue>>,
-    lower: Option<(ScalarValue, bool)>,
-    upper: Option<(ScalarValue, bool)>,
+    pub values: Option<Vec<ScalarValue>>,
+    /// What it is greater than, and whether it may be equal.
+    pub lower: Option<(ScalarValue, bool)>,
+    /// What it is less than, and whether it may be equal.
+    pub upper: Option<(ScalarValue, bool)>,
 }
 
 /// The keys of `table` that rows matching all of `filters` can have.
@@ -49,10 +51,7 @@ pub(crate) fn key_range(table: &Table, filters: &[Expr]) -> Result<KeyRange> {
     if key_columns.is_empty() || filters.is_empty() {
         return Ok(KeyRange::all());
     }
-    let mut bounds: HashMap<&str, ColumnBounds> = HashMap::new();
-    for filter in filters {
-        collect(filter, &mut bounds);
-    }
+    let bounds = column_bounds(filters);
     let mut prefixes: Vec<Vec<ScalarValue>> = vec![Vec::new()];
     let mut matched = 0;
     for at in key_columns {
@@ -106,6 +105,15 @@ pub(crate) fn key_range(table: &Table, filters: &[Expr]) -> Result<KeyRange> {
     encode_range(table, prefix, lower, upper)
 }
 
+/// What filters that all have to hold say about each column.
+pub(crate) fn column_bounds(filters: &[Expr]) -> HashMap<&str, ColumnBounds> {
+    let mut bounds = HashMap::new();
+    for filter in filters {
+        collect(filter, &mut bounds);
+    }
+    bounds
+}
+
 fn collect<'a>(filter: &'a Expr, bounds: &mut HashMap<&'a str, ColumnBounds>) {
     match filter {
         Expr::BinaryExpr(BinaryExpr {
@@ -144,6 +152,11 @@ fn collect<'a>(filter: &'a Expr, bounds: &mut HashMap<&'a str, ColumnBounds>) {
             {
                 compare(&column.name, Operator::GtEq, low, bounds);
                 compare(&column.name, Operator::LtEq, high, bounds);
+            }
+        }
+        Expr::IsNull(column) => {
+            if let Expr::Column(column) = &**column {
+                note_values(&column.name, vec![ScalarValue::Null], bounds);
             }
         }
         Expr::InList(list) if !list.negated => {
@@ -269,7 +282,10 @@ fn encode_range(
 }
 
 /// The first bytes behind all keys that start with `prefix`.
-fn after_prefix(mut prefix: Vec<u8>, bound: fn(Vec<u8>) -> Bound<Vec<u8>>) -> Bound<Vec<u8>> {
+pub(crate) fn after_prefix(
+    mut prefix: Vec<u8>,
+    bound: fn(Vec<u8>) -> Bound<Vec<u8>>,
+) -> Bound<Vec<u8>> {
     while let Some(last) = prefix.last_mut() {
         if *last < u8::MAX {
             *last += 1;
@@ -316,6 +332,7 @@ mod tests {
             schedules: Schedules::default(),
             retention_s: None,
             history: None,
+            indexes: Vec::new(),
         })
         .unwrap()
     }

@@ -10,6 +10,7 @@ pub mod definitions;
 pub mod error;
 pub mod external_table;
 pub mod housekeeping;
+pub mod index;
 pub mod offload;
 pub mod restore_point;
 pub mod types;
@@ -41,7 +42,9 @@ pub use hybrid_table::{OpenReads, Part, TableScan};
 pub use job_log::{JOBS_KEPT, JobRecord, JobStatus};
 pub use row_codec::ROW_NUMBER_COLUMN;
 pub use table_edit::TableEdit;
-pub use transaction::{Existing, NewTable, NewView, ReadView, Savepoint, Transaction};
+pub use transaction::{
+    Arbiter, Conflicting, Existing, NewIndex, NewTable, NewView, ReadView, Savepoint, Transaction,
+};
 pub use types::SqlType;
 pub use widening::widens;
 

@@ -31,11 +31,11 @@ use crate::key_range::KeyRange;
 use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, Space};
 use crate::transaction::ReadView;
 
+/// Keys that are fetched before the query goes on; more are fetched by another thread.
+const FETCHED_AT_ONCE_MAX: usize = 1_024;
+
 /// Batches that wait between the scanning thread and the query.
 const BATCHES_WAITING_MAX: usize = 2;
-
-/// Keys that are looked up without handing them to another thread.
-const KEYS_AT_ONCE_MAX: usize = 256;
 
 /// Reads rows of the row store.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub(crate) struct OpenScanExec {
     /// Columns by position; one past the last is the row number.
     projection: Vec<usize>,
     range: KeyRange,
+    /// Name of the index that the keys are from.
+    index: Option<String>,
     limit: Option<usize>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
@@ -119,11 +121,17 @@ impl OpenScanExec {
             source,
             projection,
             range,
+            index: None,
             limit,
             schema,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
+    }
+
+    /// The same scan, told that its keys are from an index.
+    pub(crate) fn by_index(self, index: Option<String>) -> Self {
+        Self { index, ..self }
     }
 
     fn reader(&self, batch_rows: usize) -> RowReader {
@@ -144,6 +152,9 @@ impl DisplayAs for OpenScanExec {
         write!(f, "OpenScanExec: table={}", self.table.def.name)?;
         if self.source == RowSource::Fresh {
             write!(f, ", fresh rows")?;
+        }
+        if let Some(index) = &self.index {
+            write!(f, ", index={index}")?;
         }
         match &self.range {
             KeyRange::Keys(keys) => write!(f, ", keys={}", keys.len())?,
@@ -198,7 +209,7 @@ impl ExecutionPlan for OpenScanExec {
     ) -> DataFusionResult<SendableRecordBatchStream> {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let reader = self.reader(context.session_config().batch_size());
-        if matches!(&self.range, KeyRange::Keys(keys) if keys.len() <= KEYS_AT_ONCE_MAX) {
+        if matches!(&self.range, KeyRange::Keys(keys) if keys.len() <= FETCHED_AT_ONCE_MAX) {
             // A handful of point gets costs less than handing them to another thread.
             let mut batches = Vec::new();
             reader.read(|batch| {

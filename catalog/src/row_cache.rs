@@ -94,9 +94,24 @@ impl RowCache {
 
     /// What the row store has for a key, if that is known: `Some(None)` says that it has no row.
     pub(crate) fn get(&self, storage: StorageId, key: &[u8]) -> Option<Option<fjall::Slice>> {
+        self.entry(storage, key).map(|(_, value)| value)
+    }
+
+    /// What the row store has for a key, with the csn it was read at.
+    pub(crate) fn entry(
+        &self,
+        storage: StorageId,
+        key: &[u8],
+    ) -> Option<(u64, Option<fjall::Slice>)> {
         let entry = self.entries.get(&Lookup(storage, key))?;
-        let stamp = self.stamp(storage, key)?.load(Ordering::Acquire);
-        (stamp <= entry.csn).then_some(entry.value)
+        self.holds(storage, key, entry.csn)
+            .then_some((entry.csn, entry.value))
+    }
+
+    /// Whether what was read at a csn is still what the row store has for a key.
+    pub(crate) fn holds(&self, storage: StorageId, key: &[u8], csn: u64) -> bool {
+        self.stamp(storage, key)
+            .is_some_and(|stamp| stamp.load(Ordering::Acquire) <= csn)
     }
 
     /// Keeps what a snapshot of the given csn had for a key.

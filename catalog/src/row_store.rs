@@ -8,6 +8,7 @@
 //! | `r<storage>` | row key ([`crate::row_codec`]) | row value |
 //! | `s<storage>` | row key | empty: the key is in `shadow_closed` |
 //! | `f<storage>` | row key | what changed since the snapshot: [`FRESH_ROW`] and the row value, or [`FRESH_TOMBSTONE`] |
+//! | `i<storage>` | indexed values and row key | how to tell them apart (`index::entry`) |
 //!
 //! Writing happens in the committer only; everything else reads through a [`StoreSnapshot`].
 //! A keyspace is made on first use and outlives its table until [`RowStore::drop_storage`].
@@ -152,6 +153,8 @@ pub enum Space {
     ShadowClosed(StorageId),
     /// Keys for which the snapshot is no longer the truth, with what is.
     Fresh(StorageId),
+    /// Entries of an index.
+    Index(StorageId),
 }
 
 impl Space {
@@ -161,6 +164,7 @@ impl Space {
             Self::Rows(storage) => format!("r{storage}"),
             Self::ShadowClosed(storage) => format!("s{storage}"),
             Self::Fresh(storage) => format!("f{storage}"),
+            Self::Index(storage) => format!("i{storage}"),
         }
     }
 }
@@ -225,6 +229,7 @@ impl RowStore {
             Space::Rows(storage),
             Space::ShadowClosed(storage),
             Space::Fresh(storage),
+            Space::Index(storage),
         ] {
             self.drop_space(space)?;
         }
@@ -263,12 +268,12 @@ impl RowStore {
         Ok(keyspace.major_compact()?)
     }
 
-    /// Storages that have a keyspace.
+    /// Storages of rows or indexes that have a keyspace.
     pub(crate) fn storages(&self) -> Vec<StorageId> {
         let names = self.database.list_keyspace_names();
         names
             .iter()
-            .filter_map(|name| name.strip_prefix('r')?.parse().ok())
+            .filter_map(|name| name.strip_prefix(['r', 'i'])?.parse().ok())
             .collect()
     }
 }

@@ -8,8 +8,13 @@ use datafusion::common::ScalarValue;
 use crate::column_history::ColumnHistory;
 use crate::definitions::{COLUMNS_MAX, ColumnDef, Schedules, TableDef};
 use crate::error::{CatalogError, ErrorKind, Result};
+use crate::index::IndexDef;
 use crate::types::SqlType;
 use crate::widening::widens;
+
+fn has_column(index: &IndexDef, at: usize) -> bool {
+    index.columns.iter().any(|column| column.position == at)
+}
 
 /// A definition that is being changed.
 #[derive(Debug, Clone)]
@@ -94,6 +99,17 @@ impl TableEdit {
                 *position -= 1;
             }
         }
+        // As in PostgreSQL an index goes with any of its columns.
+        self.def.indexes.retain(|index| !has_column(index, at));
+        for index in &mut self.def.indexes {
+            let behind = index
+                .columns
+                .iter_mut()
+                .filter(|column| column.position > at);
+            for column in behind {
+                column.position -= 1;
+            }
+        }
         Ok(())
     }
 
@@ -106,6 +122,9 @@ impl TableEdit {
     /// Gives the column at a position a type that has every value of its type.
     pub fn set_type(&mut self, at: usize, ty: SqlType) -> Result<()> {
         let in_key = self.in_key(at);
+        let mut indexes = self.def.indexes.iter();
+        let index = indexes.find(|index| has_column(index, at));
+        let index = index.map(|index| index.name.clone());
         let column = self.column_mut(at)?;
         let from = column.ty.clone();
         let same_bytes = from.arrow_type() == ty.arrow_type();
@@ -122,6 +141,18 @@ impl TableEdit {
             .with_hint(
                 "Add a column of the new type, fill it with UPDATE, drop the old one and rename the new one.",
             ));
+        }
+        if let Some(index) = index
+            && !same_bytes
+        {
+            let name = &column.name;
+            return Err(CatalogError::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "type of column \"{name}\" cannot be changed because it is in index \"{index}\""
+                ),
+            )
+            .with_hint("Drop the index and create it again behind the change."));
         }
         column.ty = ty;
         let column = column.clone();

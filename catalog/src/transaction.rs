@@ -20,9 +20,12 @@ use crate::write_buffer::WriteBuffer;
 mod alter;
 mod ddl;
 mod dml;
+mod index;
 
 pub use ddl::{NewTable, NewView};
 pub use dml::Existing;
+pub(crate) use index::duplicated;
+pub use index::{Arbiter, Conflicting, NewIndex};
 
 /// What one statement sees.
 #[derive(Clone)]
@@ -137,8 +140,8 @@ pub struct Savepoint {
 struct Changes {
     meta: Vec<(String, Option<Vec<u8>>)>,
     relies_on: BTreeSet<String>,
-    /// Storages that no other transaction may have written to since the snapshot.
-    unwritten: BTreeSet<StorageId>,
+    /// Storages that nobody else may write to until the commit.
+    untouched: BTreeSet<StorageId>,
     retired: Vec<Retired>,
 }
 
@@ -239,8 +242,8 @@ impl Transaction {
             meta: changes.meta,
             stamps,
             unchanged: changes.relies_on.into_iter().collect(),
-            unwritten: changes.unwritten.into_iter().collect(),
-            row_move: None,
+            untouched: changes.untouched.into_iter().collect(),
+            ..CommitRequest::default()
         };
         let catalog = Arc::clone(&view.catalog);
         let csn = catalog.commit(request).await?;

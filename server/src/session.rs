@@ -39,6 +39,7 @@ use crate::sql::{casts, copy, dml, parameters, procedures, query};
 pub mod cancel;
 mod copying;
 mod execute;
+mod indexing;
 mod outdated;
 pub mod prepared;
 pub mod settings;

@@ -41,6 +41,10 @@ const STEPS: &[(&str, u32)] = &[
     ("offload::delta_committed", 2),
     ("offload::shown", 0),
     ("offload::shown", 2),
+    ("index::begun", 0),
+    ("index::begun", 2),
+    ("index::filled", 0),
+    ("index::filled", 2),
     ("commit::before_batch", 20),
     ("commit::after_batch", 20),
 ];

@@ -11,6 +11,7 @@ mod crash;
 mod formats;
 mod harness;
 mod hybrid;
+mod indexes;
 mod lifecycle;
 mod model;
 mod slt;
@@ -32,6 +33,7 @@ fn main() {
     trials.extend(lifecycle::trials());
     trials.extend(formats::trials());
     trials.extend(hybrid::trials());
+    trials.extend(indexes::trials());
     trials.extend(model::trials());
     trials.extend(crash::trials());
 

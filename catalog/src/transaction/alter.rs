@@ -12,13 +12,13 @@ use crate::table_edit::{TableEdit, check_storable};
 impl Transaction {
     /// Gives a table the definition that was edited. Its rows, stored and buffered, stay as they are.
     ///
-    /// With `unwritten` the commit fails if another transaction has written to the table since this one's snapshot: for what
+    /// With `untouched` the commit fails if another transaction has written to the table since this one's snapshot: for what
     /// was found by looking at the rows.
     pub fn alter_table(
         &mut self,
         old: &Table,
         edit: TableEdit,
-        unwritten: bool,
+        untouched: bool,
     ) -> Result<Arc<Table>> {
         let table = Arc::new(Table::new(edit.finish()?)?);
         let renamed = table.def.name != old.def.name;
@@ -27,9 +27,15 @@ impl Transaction {
             let (database, schema) = (self.database_oid(), old.def.schema);
             self.put_meta(meta_key::name(database, schema, &old.def.name), None);
         }
+        for gone in old.def.indexes.iter().filter(|index| {
+            let mut kept = table.def.indexes.iter();
+            kept.all(|kept| kept.oid != index.oid)
+        }) {
+            self.retire_index(&old.def, gone);
+        }
         self.check_snapshot(&table)?;
-        if unwritten {
-            self.changes.unwritten.insert(old.def.storage);
+        if untouched {
+            self.changes.untouched.insert(old.def.storage);
         }
         // Servers that do not know of altered tables must not open the directory any more.
         if self.view.snapshot.meta_number(meta_key::FORMAT)? < FORMAT_ALTERED {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Retired, Transaction};
+use super::{NewIndex, Retired, Transaction};
 use crate::definitions::{
     COLUMNS_MAX, ClosingRule, ColumnDef, Definitions, ExternalFormat, ExternalTableDef, Oid,
     PrimaryKeyDef, Relation, Schedules, SchemaDef, Table, TableDef, ViewDef,
 };
 use crate::error::{CatalogError, ErrorKind, Result};
+use crate::index::IndexState;
 use crate::manifest::Manifest;
 use crate::restore_point::RestorePoint;
 use crate::row_store::meta_key;
@@ -32,6 +33,8 @@ pub struct NewTable {
     pub schedules: Schedules,
     /// How long restore points are kept, in seconds.
     pub retention_s: Option<u64>,
+    /// Indexes of its UNIQUE constraints.
+    pub indexes: Vec<NewIndex>,
 }
 
 /// What CREATE VIEW asks for.
@@ -144,7 +147,7 @@ impl Transaction {
                 })
             }
         };
-        let table = Arc::new(Table::new(TableDef {
+        let mut def = TableDef {
             oid,
             schema: new.schema,
             name: new.name,
@@ -156,7 +159,16 @@ impl Transaction {
             schedules: new.schedules,
             retention_s: new.retention_s,
             history: None,
-        })?);
+            indexes: Vec::new(),
+        };
+        if let Some(key) = def.primary_key.take() {
+            self.claim_index_name(&def, &key.name)?;
+            def.primary_key = Some(key);
+        }
+        for index in new.indexes {
+            self.add_index(&mut def, index, IndexState::Ready)?;
+        }
+        let table = Arc::new(Table::new(def)?);
         // The name is checked before anything is made on disk.
         self.put_relation(Relation::Table(Arc::clone(&table)), true)?;
         self.make_closed_part(&table).await?;
@@ -261,6 +273,9 @@ impl Transaction {
             None,
         );
         if let Relation::Table(table) = relation {
+            for index in table.index_names() {
+                self.put_name(relation.schema(), index, None);
+            }
             self.retire(table)?;
         }
         Ok(())
@@ -272,6 +287,9 @@ impl Transaction {
         let mut def = table.def.clone();
         def.storage = storage;
         def.history = None;
+        for index in &mut def.indexes {
+            index.storage = self.view.catalog.counters.storage();
+        }
         if let Some(closing) = &mut def.closing {
             closing.folder = closed_folder(&def.name, storage);
         }
@@ -313,13 +331,24 @@ impl Transaction {
             storage,
             closed_folder,
         });
+        let indexes = table.indexes.iter().map(|index| Retired {
+            storage: index.def.storage,
+            closed_folder: None,
+        });
+        self.changes.retired.extend(indexes);
         Ok(())
     }
 
     pub(super) fn put_relation(&mut self, relation: Relation, new_name: bool) -> Result<()> {
         let database = self.database_oid();
         let (oid, schema) = (relation.oid(), relation.schema());
-        let name = meta_key::name(database, schema, relation.name());
+        let name = relation.name().to_string();
+        if new_name && self.definitions().table_of_index(schema, &name).is_some() {
+            return Err(CatalogError::new(
+                ErrorKind::DuplicateTable,
+                format!("relation \"{name}\" already exists"),
+            ));
+        }
         let bytes = serde_json::to_vec(&relation.def())?;
         self.edit().put_relation(relation)?;
         self.changes
@@ -327,9 +356,15 @@ impl Transaction {
             .insert(meta_key::schema(database, schema));
         self.put_meta(meta_key::relation(database, oid), Some(bytes));
         if new_name {
-            self.put_meta(name, Some(oid.to_be_bytes().to_vec()));
+            self.put_name(schema, &name, Some(oid));
         }
         Ok(())
+    }
+
+    /// Gives a name to a relation, or to an index of one, or frees it; two that do so at the same time conflict.
+    pub(super) fn put_name(&mut self, schema: Oid, name: &str, oid: Option<Oid>) {
+        let key = meta_key::name(self.database_oid(), schema, name);
+        self.put_meta(key, oid.map(|oid| oid.to_be_bytes().to_vec()));
     }
 
     /// The commit fails if the relation is dropped or changed by another transaction until then.

@@ -55,14 +55,14 @@ impl Transaction {
                 .map_err(|_| CatalogError::internal("too many rows in one batch"))?;
             let counter = self.view.catalog.row_numbers(table.def.storage)?;
             let first = counter.fetch_add(count, Ordering::Relaxed);
-            let keys = (first..).map(row_number_key);
-            return self.write(table, keys.zip(values.into_iter().map(Some)));
+            let keys = (first..).take(values.len()).map(row_number_key).collect();
+            return self.write(table, Vec::new(), keys, values, rows);
         }
         let addresses = table.codec.project_key(rows)?;
         let keys = table.codec.encode_keys(&addresses)?;
         self.check_unique(table, &addresses, &keys, &HashSet::new())
             .await?;
-        self.write(table, keys.into_iter().zip(values.into_iter().map(Some)))
+        self.write(table, Vec::new(), keys, values, rows)
     }
 
     /// The rows that exist under the given addresses.
@@ -126,10 +126,7 @@ impl Transaction {
         let values = table.codec.encode_values(rows)?;
         self.reopen_closed(table, &old_keys)?;
         if table.codec.has_row_numbers() {
-            return self.write(
-                table,
-                old_keys.into_iter().zip(values.into_iter().map(Some)),
-            );
+            return self.write(table, Vec::new(), old_keys, values, rows);
         }
         let new_addresses = table.codec.project_key(rows)?;
         let new_keys = table.codec.encode_keys(&new_addresses)?;
@@ -137,28 +134,44 @@ impl Transaction {
             let vacated: HashSet<Bytes> = old_keys.iter().cloned().collect();
             self.check_unique(table, &new_addresses, &new_keys, &vacated)
                 .await?;
-            self.write(table, old_keys.into_iter().map(|key| (key, None)))?;
         }
-        self.write(
-            table,
-            new_keys.into_iter().zip(values.into_iter().map(Some)),
-        )
+        self.write(table, old_keys, new_keys, values, rows)
     }
 
     /// Deletes the rows at `addresses`, each of which exists.
     pub fn delete(&mut self, table: &Table, addresses: &RecordBatch) -> Result<()> {
         let keys = table.codec.encode_keys(addresses)?;
         self.reopen_closed(table, &keys)?;
-        self.write(table, keys.into_iter().map(|key| (key, None)))
+        let none = RecordBatch::new_empty(Arc::clone(&table.schema));
+        self.write(table, keys, Vec::new(), Vec::new(), &none)
     }
 
+    /// Takes the rows of `gone` away, then gives `keys` their `values`, which are those of `rows`; the indexes change with
+    /// them. If a value would not be unique, nothing is written.
     fn write(
         &mut self,
         table: &Table,
-        rows: impl IntoIterator<Item = (Bytes, Option<Bytes>)>,
+        gone: Vec<Bytes>,
+        keys: Vec<Bytes>,
+        values: Vec<Bytes>,
+        rows: &RecordBatch,
     ) -> Result<()> {
         self.rely_on_relation(table.def.oid);
-        self.view.writes.write(table.def.storage, rows)
+        let storage = table.def.storage;
+        if !table.indexes.is_empty() {
+            let changes = self.view.index_changes(table, &gone, &keys, rows)?;
+            for change in &changes {
+                if let Some(at) = self.view.first_duplicate(table, change)? {
+                    let name = &change.index.def.name;
+                    let columns = change.index.project(rows)?;
+                    return Err(unique_violation(table, name, &columns, at));
+                }
+            }
+            self.view.writes.change_indexes(storage, changes)?;
+        }
+        let gone = gone.into_iter().map(|key| (key, None));
+        let new = keys.into_iter().zip(values.into_iter().map(Some));
+        self.view.writes.write(storage, gone.chain(new))
     }
 
     /// Existing rows that are not in the row store are in the closed table: their closed copies are
@@ -211,14 +224,14 @@ impl Transaction {
         let mut perhaps_closed = Vec::new();
         for (at, key) in keys.iter().enumerate() {
             if !seen.insert(key) {
-                return Err(unique_violation(table, addresses, at));
+                return Err(key_violation(table, addresses, at));
             }
             if vacated.contains(key) {
                 continue;
             }
             match self.place(table, key)? {
                 Place::Nowhere => {}
-                Place::Open(_) => return Err(unique_violation(table, addresses, at)),
+                Place::Open(_) => return Err(key_violation(table, addresses, at)),
                 Place::PerhapsClosed => perhaps_closed.push(at as u64),
             }
         }
@@ -232,7 +245,7 @@ impl Transaction {
         let closed = self.view.catalog.closed_table(table)?;
         let exists = closed.contains_keys(&version, &candidates).await?;
         match exists.iter().position(|exists| exists == Some(true)) {
-            Some(at) => Err(unique_violation(table, &candidates, at)),
+            Some(at) => Err(key_violation(table, &candidates, at)),
             None => Ok(()),
         }
     }
@@ -302,13 +315,19 @@ fn check_not_null(table: &Table, rows: &RecordBatch) -> Result<()> {
     Ok(())
 }
 
-fn unique_violation(table: &Table, addresses: &RecordBatch, at: usize) -> CatalogError {
-    let constraint = table
-        .def
-        .primary_key
-        .as_ref()
-        .map_or("", |key| key.name.as_str());
-    let names: Vec<_> = addresses
+fn key_violation(table: &Table, addresses: &RecordBatch, at: usize) -> CatalogError {
+    let key = table.def.primary_key.as_ref();
+    unique_violation(table, key.map_or("", |key| &key.name), addresses, at)
+}
+
+/// 23505 for a row of `columns`, whose values another row has.
+fn unique_violation(
+    table: &Table,
+    constraint: &str,
+    columns: &RecordBatch,
+    at: usize,
+) -> CatalogError {
+    let names: Vec<_> = columns
         .schema()
         .fields()
         .iter()
@@ -321,14 +340,14 @@ fn unique_violation(table: &Table, addresses: &RecordBatch, at: usize) -> Catalo
     .with_detail(format!(
         "Key ({})=({}) already exists.",
         names.join(", "),
-        row_text(addresses, at)
+        row_text(columns, at)
     ))
     .with_table(&table.def.name)
     .with_constraint(constraint)
 }
 
 /// One row for an error's detail, values as PostgreSQL prints them by default.
-fn row_text(rows: &RecordBatch, at: usize) -> String {
+pub(super) fn row_text(rows: &RecordBatch, at: usize) -> String {
     let options = FormatOptions::new()
         .with_null("null")
         .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))

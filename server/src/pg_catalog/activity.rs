@@ -113,13 +113,13 @@ fn pg_stat_tables(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
 
 fn pg_stat_indexes(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
-    for (entry, key) in keys::keyed_tables(view) {
+    for (entry, index) in keys::indexes(view) {
         rows.push([
             ("relid", entry.oid.into()),
-            ("indexrelid", key.index_oid.into()),
+            ("indexrelid", index.oid.into()),
             ("schemaname", schema_name(view, entry)),
             ("relname", Cell::from(&entry.name)),
-            ("indexrelname", Cell::from(&key.name)),
+            ("indexrelname", Cell::from(&index.name)),
         ])?;
     }
     rows.finish()

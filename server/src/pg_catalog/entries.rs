@@ -1,11 +1,12 @@
-//! Everything `pg_class` lists, in one shape: users' relations, their parts and keys, system relations.
+//! Everything `pg_class` lists, in one shape: users' relations, their parts and indexes, system relations.
 
 use std::collections::HashMap;
 
 use nyala_catalog::definitions::{
     BOOTSTRAP_ROLE_OID, ColumnDef, Definitions, ExternalFormat, INFORMATION_SCHEMA_OID,
-    NYALA_SCHEMA_OID, Oid, PG_CATALOG_OID, PrimaryKeyDef, Relation,
+    NYALA_SCHEMA_OID, Oid, PG_CATALOG_OID, Relation, Table,
 };
+use nyala_catalog::index::IndexColumn;
 
 use crate::pg_catalog::{INFORMATION_SCHEMA, NYALA, PG_CATALOG, shape};
 
@@ -29,7 +30,7 @@ pub enum Kind {
         format: ExternalFormat,
         location: String,
     },
-    /// The index of a primary key, and the OID of its table.
+    /// An index, and the OID of its table.
     Index { on: Oid },
     /// A system relation; whether PostgreSQL has it as a view.
     System { is_view: bool },
@@ -63,8 +64,8 @@ pub struct Entry {
     pub kind: Kind,
     /// Columns in order.
     pub columns: Vec<ColumnDef>,
-    /// Primary key of a table, or the one an index belongs to.
-    pub key: Option<PrimaryKeyDef>,
+    /// Indexes of a table, that of its primary key first.
+    pub indexes: Vec<TableIndex>,
 }
 
 impl Entry {
@@ -72,26 +73,63 @@ impl Entry {
     pub fn is_system(&self) -> bool {
         matches!(self.kind, Kind::System { .. })
     }
+}
 
-    /// The names of the key's columns, in key order.
-    pub fn key_columns(&self) -> Vec<&str> {
-        let Some(key) = &self.key else {
-            return Vec::new();
-        };
-        match self.kind {
-            Kind::Index { .. } => self
+/// An index of a table, as the catalogs show it.
+#[derive(Debug, Clone)]
+pub struct TableIndex {
+    /// Object identifier.
+    pub oid: Oid,
+    /// Name of the index, and of its constraint.
+    pub name: String,
+    /// Columns in order.
+    pub columns: Vec<IndexColumn>,
+    /// Whether it is unique.
+    pub unique: bool,
+    /// Whether it is the primary key's.
+    pub primary: bool,
+    /// Whether NULLs differ from each other.
+    pub nulls_distinct: bool,
+    /// Whether queries can use it.
+    pub valid: bool,
+    /// OID of the constraint it belongs to.
+    pub constraint_oid: Option<Oid>,
+}
+
+impl TableIndex {
+    fn of_table(table: &Table) -> Vec<Self> {
+        let key = table.def.primary_key.iter().map(|key| Self {
+            oid: key.index_oid,
+            name: key.name.clone(),
+            columns: key
                 .columns
                 .iter()
-                .map(|column| column.name.as_str())
+                .copied()
+                .map(IndexColumn::ascending)
                 .collect(),
-            _ => {
-                let columns = key
-                    .columns
-                    .iter()
-                    .filter_map(|position| self.columns.get(*position));
-                columns.map(|column| column.name.as_str()).collect()
-            }
-        }
+            unique: true,
+            primary: true,
+            nulls_distinct: true,
+            valid: true,
+            constraint_oid: Some(key.constraint_oid),
+        });
+        let others = table.indexes.iter().map(|index| Self {
+            oid: index.def.oid,
+            name: index.def.name.clone(),
+            columns: index.def.columns.clone(),
+            unique: index.def.unique,
+            primary: false,
+            nulls_distinct: index.def.nulls_distinct,
+            valid: index.is_ready(),
+            constraint_oid: index.def.constraint_oid,
+        });
+        key.chain(others).collect()
+    }
+
+    /// Its columns as the table defines them.
+    pub fn columns_of<'a>(&'a self, table: &'a Entry) -> impl Iterator<Item = &'a ColumnDef> {
+        let columns = self.columns.iter();
+        columns.filter_map(|column| table.columns.get(column.position))
     }
 }
 
@@ -126,7 +164,7 @@ impl Entries {
                     is_view: shape.is_view,
                 },
                 columns: shape.columns.clone(),
-                key: None,
+                indexes: Vec::new(),
             });
         }
         let mut schemas: HashMap<_, _> = [
@@ -209,7 +247,7 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
         owner: relation.owner(),
         kind,
         columns: relation.columns().to_vec(),
-        key: None,
+        indexes: Vec::new(),
     };
     let (oid, name) = (relation.oid(), relation.name().to_string());
     match relation {
@@ -228,14 +266,15 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
             list.push(entry(oid, name, kind));
         }
         Relation::Table(table) => {
-            let key = table.def.primary_key.clone();
             let kind = Kind::Table {
                 hybrid: table.is_hybrid(),
             };
-            list.push(Entry {
-                key: key.clone(),
+            let indexes = TableIndex::of_table(table);
+            let of_table = Entry {
+                indexes: indexes.clone(),
                 ..entry(oid, name.clone(), kind)
-            });
+            };
+            list.push(of_table.clone());
             if table.is_hybrid() {
                 let part = Kind::Part { of: oid };
                 list.push(entry(
@@ -245,22 +284,17 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
                 ));
                 list.push(entry(oid + CLOSED_PART_OID, format!("{name}$closed"), part));
             }
-            if let Some(key) = key {
-                let position = |position: &usize| table.def.columns.get(*position).cloned();
-                let columns = key.columns.iter().filter_map(position);
+            for index in &indexes {
                 // PostgreSQL marks no column of an index as NOT NULL, and gives it no default.
-                let columns = columns
-                    .map(|column| ColumnDef {
-                        not_null: false,
-                        default: None,
-                        ..column
-                    })
-                    .collect();
-                let index = entry(key.index_oid, key.name.clone(), Kind::Index { on: oid });
+                let columns = index.columns_of(&of_table).map(|column| ColumnDef {
+                    not_null: false,
+                    default: None,
+                    ..column.clone()
+                });
+                let kind = Kind::Index { on: oid };
                 list.push(Entry {
-                    columns,
-                    key: Some(key),
-                    ..index
+                    columns: columns.collect(),
+                    ..entry(index.oid, index.name.clone(), kind)
                 });
             }
         }

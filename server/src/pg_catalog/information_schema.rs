@@ -226,8 +226,13 @@ fn table_constraints(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
             ("enforced", "YES".into()),
         ])
     };
-    for (entry, key) in keys::keyed_tables(view) {
-        push(entry, Cell::from(&key.name), "PRIMARY KEY")?;
+    for (entry, index) in keys::constraints(view) {
+        let kind = if index.primary {
+            "PRIMARY KEY"
+        } else {
+            "UNIQUE"
+        };
+        push(entry, Cell::from(&index.name), kind)?;
     }
     // The standard sees NOT NULL as a check; PostgreSQL makes its name up from OIDs.
     for entry in view.entries().users().filter(|entry| is_writable(entry)) {
@@ -243,16 +248,16 @@ fn table_constraints(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
 
 fn key_columns(view: &SystemView, shape: &Shape, rows: &mut Rows<'_>) -> Result<()> {
     let numbered = shape.position("ordinal_position").is_some();
-    for (entry, key) in keys::keyed_tables(view) {
-        for (position, column) in entry.key_columns().into_iter().enumerate() {
+    for (entry, index) in keys::constraints(view) {
+        for (position, column) in index.columns_of(entry).enumerate() {
             let cells = [
                 ("constraint_catalog", database(view)),
                 ("constraint_schema", schema_name(view, entry)),
-                ("constraint_name", Cell::from(&key.name)),
+                ("constraint_name", Cell::from(&index.name)),
                 ("table_catalog", database(view)),
                 ("table_schema", schema_name(view, entry)),
                 ("table_name", Cell::from(&entry.name)),
-                ("column_name", column.to_string().into()),
+                ("column_name", Cell::from(&column.name)),
             ];
             rows.push(cells)?;
             if numbered {
@@ -264,14 +269,14 @@ fn key_columns(view: &SystemView, shape: &Shape, rows: &mut Rows<'_>) -> Result<
 }
 
 fn constraint_tables(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
-    for (entry, key) in keys::keyed_tables(view) {
+    for (entry, index) in keys::constraints(view) {
         rows.push([
             ("table_catalog", database(view)),
             ("table_schema", schema_name(view, entry)),
             ("table_name", Cell::from(&entry.name)),
             ("constraint_catalog", database(view)),
             ("constraint_schema", schema_name(view, entry)),
-            ("constraint_name", Cell::from(&key.name)),
+            ("constraint_name", Cell::from(&index.name)),
         ])?;
     }
     Ok(())

@@ -1,16 +1,21 @@
-//! Primary keys: `pg_index`, `pg_constraint`, `pg_indexes`, and the texts that describe them.
+//! Keys and indexes: `pg_index`, `pg_constraint`, `pg_indexes`, and the texts that describe them.
 
 use arrow::record_batch::RecordBatch;
-use nyala_catalog::definitions::{Oid, PrimaryKeyDef};
+use nyala_catalog::definitions::Oid;
+use nyala_catalog::index::IndexColumn;
 use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
-use crate::pg_catalog::entries::{Entry, Kind};
+use crate::pg_catalog::entries::{Entry, Kind, TableIndex};
 use crate::pg_catalog::names::quote_ident;
 use crate::pg_catalog::relations::{DEFAULT_COLLATION_OID, schema_name};
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
 use crate::pg_catalog::{SystemView, objects};
+
+/// Bits of `indoption`.
+const DESCENDING: i64 = 1;
+const NULLS_FIRST: i64 = 2;
 
 /// The rows of a relation of this file.
 pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
@@ -22,19 +27,30 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
     })
 }
 
-/// Tables that have a primary key, with it.
-pub fn keyed_tables(view: &SystemView) -> impl Iterator<Item = (&Entry, &PrimaryKeyDef)> {
-    let tables = view
-        .entries()
-        .users()
-        .filter(|entry| matches!(entry.kind, Kind::Table { .. }));
-    tables.filter_map(|entry| entry.key.as_ref().map(|key| (entry, key)))
+/// All indexes, each with its table.
+pub fn indexes(view: &SystemView) -> impl Iterator<Item = (&Entry, &TableIndex)> {
+    let tables = view.entries().users();
+    tables.flat_map(|entry| entry.indexes.iter().map(move |index| (entry, index)))
+}
+
+/// The indexes of primary keys and of UNIQUE constraints.
+pub fn constraints(view: &SystemView) -> impl Iterator<Item = (&Entry, &TableIndex)> {
+    indexes(view).filter(|(_, index)| index.constraint_oid.is_some())
 }
 
 /// `pg_get_constraintdef`.
 pub fn constraint_definition(view: &SystemView, oid: Oid) -> Option<String> {
-    let (entry, _) = keyed_tables(view).find(|(_, key)| key.constraint_oid == oid)?;
-    Some(format!("PRIMARY KEY ({})", column_list(entry)))
+    let (table, index) = constraints(view).find(|(_, i)| i.constraint_oid == Some(oid))?;
+    let names: Vec<_> = index
+        .columns_of(table)
+        .map(|column| quote_ident(&column.name))
+        .collect();
+    let kind = match (index.primary, index.nulls_distinct) {
+        (true, _) => "PRIMARY KEY",
+        (false, true) => "UNIQUE",
+        (false, false) => "UNIQUE NULLS NOT DISTINCT",
+    };
+    Some(format!("{kind} ({})", names.join(", ")))
 }
 
 /// `pg_get_indexdef`: the whole definition, or that of one column, counted from 1.
@@ -52,24 +68,39 @@ pub fn index_definition(view: &SystemView, oid: Oid, column: i64) -> Option<Stri
         }));
     }
     let table = view.entries().by_oid(on)?;
+    let index = table.indexes.iter().find(|index| index.oid == oid)?;
+    let columns: Vec<_> = index
+        .columns_of(table)
+        .zip(&index.columns)
+        .map(|(definition, column)| format!("{}{}", quote_ident(&definition.name), order(*column)))
+        .collect();
     Some(format!(
-        "CREATE UNIQUE INDEX {} ON {} USING btree ({})",
+        "CREATE {}INDEX {} ON {} USING btree ({}){}",
+        if index.unique { "UNIQUE " } else { "" },
         quote_ident(&entry.name),
         view.qualified_name(table),
-        column_list(entry),
+        columns.join(", "),
+        if index.nulls_distinct {
+            ""
+        } else {
+            " NULLS NOT DISTINCT"
+        },
     ))
 }
 
-fn column_list(entry: &Entry) -> String {
-    let names: Vec<_> = entry.key_columns().into_iter().map(quote_ident).collect();
-    names.join(", ")
+/// What differs from PostgreSQL's default order.
+fn order(column: IndexColumn) -> &'static str {
+    match (column.descending, column.nulls_first) {
+        (false, false) => "",
+        (false, true) => " NULLS FIRST",
+        (true, true) => " DESC",
+        (true, false) => " DESC NULLS LAST",
+    }
 }
 
-fn key_numbers(key: &PrimaryKeyDef) -> Vec<i64> {
-    key.columns
-        .iter()
-        .map(|position| *position as i64 + 1)
-        .collect()
+fn column_numbers(index: &TableIndex) -> Vec<i64> {
+    let columns = index.columns.iter();
+    columns.map(|column| column.position as i64 + 1).collect()
 }
 
 fn vector(numbers: impl IntoIterator<Item = i64>) -> Cell {
@@ -83,35 +114,38 @@ fn vector(numbers: impl IntoIterator<Item = i64>) -> Cell {
 fn collation(ty: &SqlType) -> Oid {
     match ty {
         SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_) => DEFAULT_COLLATION_OID,
+        SqlType::Array(element) => collation(element),
         _ => 0,
     }
 }
 
 fn pg_index(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
-    for (entry, key) in keyed_tables(view) {
-        let types = key
-            .columns
+    for (table, index) in indexes(view) {
+        let types: Vec<_> = index.columns_of(table).map(|column| &column.ty).collect();
+        let collations = types.iter().map(|ty| i64::from(collation(ty)));
+        let classes = types
             .iter()
-            .filter_map(|at| entry.columns.get(*at))
-            .map(|c| &c.ty);
-        let collations = types.clone().map(|ty| i64::from(collation(ty)));
-        let classes = types.map(|ty| i64::from(objects::operator_class(ty)));
+            .map(|ty| i64::from(objects::operator_class(ty)));
+        let options = index.columns.iter().map(|column| {
+            i64::from(column.descending) * DESCENDING + i64::from(column.nulls_first) * NULLS_FIRST
+        });
         rows.push([
-            ("indexrelid", key.index_oid.into()),
-            ("indrelid", entry.oid.into()),
-            ("indnatts", Cell::Int(key.columns.len() as i64)),
-            ("indnkeyatts", Cell::Int(key.columns.len() as i64)),
-            ("indisunique", true.into()),
-            ("indisprimary", true.into()),
+            ("indexrelid", index.oid.into()),
+            ("indrelid", table.oid.into()),
+            ("indnatts", Cell::Int(index.columns.len() as i64)),
+            ("indnkeyatts", Cell::Int(index.columns.len() as i64)),
+            ("indisunique", index.unique.into()),
+            ("indnullsnotdistinct", (!index.nulls_distinct).into()),
+            ("indisprimary", index.primary.into()),
             ("indimmediate", true.into()),
-            ("indisvalid", true.into()),
+            ("indisvalid", index.valid.into()),
             ("indisready", true.into()),
             ("indislive", true.into()),
-            ("indkey", vector(key_numbers(key))),
+            ("indkey", vector(column_numbers(index))),
             ("indcollation", vector(collations)),
             ("indclass", vector(classes)),
-            ("indoption", vector(key.columns.iter().map(|_| 0))),
+            ("indoption", vector(options)),
         ])?;
     }
     rows.finish()
@@ -119,21 +153,22 @@ fn pg_index(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
 
 fn pg_constraint(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
-    for (entry, key) in keyed_tables(view) {
+    for (table, index) in constraints(view) {
+        let kind = if index.primary { "p" } else { "u" };
         rows.push([
-            ("oid", key.constraint_oid.into()),
-            ("conname", Cell::from(&key.name)),
-            ("connamespace", entry.schema.into()),
-            ("contype", "p".into()),
+            ("oid", index.constraint_oid.into()),
+            ("conname", Cell::from(&index.name)),
+            ("connamespace", table.schema.into()),
+            ("contype", kind.into()),
             ("convalidated", true.into()),
-            ("conrelid", entry.oid.into()),
-            ("conindid", key.index_oid.into()),
+            ("conrelid", table.oid.into()),
+            ("conindid", index.oid.into()),
             ("confupdtype", " ".into()),
             ("confdeltype", " ".into()),
             ("confmatchtype", " ".into()),
             ("conislocal", true.into()),
             ("connoinherit", true.into()),
-            ("conkey", key_numbers(key).into()),
+            ("conkey", column_numbers(index).into()),
         ])?;
     }
     rows.finish()
@@ -141,12 +176,12 @@ fn pg_constraint(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
 
 fn pg_indexes(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
-    for (entry, key) in keyed_tables(view) {
+    for (table, index) in indexes(view) {
         rows.push([
-            ("schemaname", schema_name(view, entry)),
-            ("tablename", Cell::from(&entry.name)),
-            ("indexname", Cell::from(&key.name)),
-            ("indexdef", index_definition(view, key.index_oid, 0).into()),
+            ("schemaname", schema_name(view, table)),
+            ("tablename", Cell::from(&table.name)),
+            ("indexname", Cell::from(&index.name)),
+            ("indexdef", index_definition(view, index.oid, 0).into()),
         ])?;
     }
     rows.finish()

@@ -186,7 +186,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Runs a portal that is a lookup of one row, if the row is at hand: nothing to wait for, to stream or to cancel.
+    /// Runs a portal that is a lookup of few rows, if they are at hand: nothing to wait for, to stream or to cancel.
     fn send_now(&mut self, portal: &mut Portal, scope: Scope) -> Result<bool> {
         let (Some(prepared), PortalState::Bound(values)) =
             (&portal.statement.prepared, &portal.state)
@@ -203,7 +203,10 @@ impl Connection {
         self.channel
             .encode(|out| Ok(encoder.encode(&rows, 0..count, out)?))?;
         portal.state = PortalState::Exhausted("SELECT 0".to_string());
-        self.complete(Some(if count == 0 { "SELECT 0" } else { "SELECT 1" }));
+        match count {
+            1 => self.complete(Some("SELECT 1")),
+            count => self.complete(Some(&format!("SELECT {count}"))),
+        }
         Ok(true)
     }
 

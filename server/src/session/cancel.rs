@@ -104,6 +104,13 @@ impl CancelToken {
         }
     }
 
+    /// Whether the statement is to stop.
+    pub fn is_cancelled(&self) -> bool {
+        let requested = self.requests.borrow().is_some() || self.requests.has_changed().is_err();
+        let late = |deadline: &tokio::time::Instant| *deadline <= tokio::time::Instant::now();
+        requested || self.deadline.as_ref().is_some_and(late)
+    }
+
     /// Runs `work` until it is done or the statement is to stop.
     pub async fn run<T>(
         &self,

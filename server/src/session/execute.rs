@@ -18,13 +18,23 @@ use crate::sql::point::PointStatement;
 
 /// How often a statement that is a transaction of its own is run again after it lost to another
 /// writer. Each time at least one other statement has won, so that work goes on.
-const RETRIES_MAX: usize = 100;
+pub(super) const RETRIES_MAX: usize = 100;
 
 /// What a writing statement did inside its transaction.
-struct Written {
+pub(super) struct Written {
     tag: String,
     rows: Option<dml::Changed>,
     notices: Vec<PgError>,
+}
+
+impl From<ddl::Defined> for Written {
+    fn from(defined: ddl::Defined) -> Self {
+        Self {
+            tag: defined.tag,
+            rows: None,
+            notices: defined.notices,
+        }
+    }
 }
 
 /// A writing statement.
@@ -41,6 +51,15 @@ impl Work<'_> {
         match self {
             Self::Tree(tree) => verb(tree),
             Self::Point(point, _) => point.verb().to_string(),
+        }
+    }
+
+    /// Whether it is right in a transaction: what was compiled is so under the definitions it was compiled under only. A
+    /// write by older ones would pass over an index, or go where the table's rows no longer are.
+    fn is_over(&self, transaction: &Transaction) -> bool {
+        match self {
+            Self::Tree(_) => true,
+            Self::Point(point, _) => point.is_over(transaction.definitions()),
         }
     }
 }
@@ -112,6 +131,11 @@ impl Session {
                     tag,
                 })
             }
+            Statement::CreateIndex(create)
+                if scope == Scope::Alone && self.state.transaction().is_none() =>
+            {
+                self.build_index(create, cancel).await
+            }
             Statement::Copy { .. } => self.copy(statement, scope, cancel).await,
             Statement::CreateDatabase {
                 db_name,
@@ -162,7 +186,7 @@ impl Session {
         self.planner()
     }
 
-    /// Runs a statement about one row; `None` if definitions have changed since it was compiled.
+    /// Runs a compiled statement; `None` if it has to be planned after all.
     pub(super) async fn run_point(
         &mut self,
         point: &PointStatement,
@@ -181,7 +205,7 @@ impl Session {
         let rows = match self.state.transaction() {
             Some(transaction) => cancel.run(point.select(transaction, parameters)).await?,
             None => match point.select_now(&self.server.catalog, parameters)? {
-                Some(rows) => rows,
+                Some(rows) => Some(rows),
                 None => {
                     let transaction = self.server.catalog.begin(&self.database)?;
                     if !point.is_over(transaction.definitions()) {
@@ -191,7 +215,7 @@ impl Session {
                 }
             },
         };
-        Ok(Some(Outcome::Rows {
+        Ok(rows.map(|rows| Outcome::Rows {
             stream: query::stream_of(rows),
             tag: RowsTag::Select,
         }))
@@ -199,11 +223,11 @@ impl Session {
 
     /// Runs a writing statement in the open transaction, or in one of its own.
     async fn write(&mut self, tree: &Tree, scope: Scope, cancel: &CancelToken) -> Result<Outcome> {
-        let written = self.write_work(Work::Tree(tree), scope, cancel).await?;
-        written.ok_or_else(|| PgError::internal("a statement that is planned was not run"))
+        let outcome = self.write_work(Work::Tree(tree), scope, cancel).await?;
+        outcome.ok_or_else(|| PgError::internal("a statement was neither compiled nor planned"))
     }
 
-    /// Runs writing work; `None` if it was compiled over definitions that have changed.
+    /// `None` for compiled work that other definitions hold for than it was compiled under.
     async fn write_work(
         &mut self,
         work: Work<'_>,
@@ -220,6 +244,10 @@ impl Session {
         if self.state.transaction().is_some() {
             let mut state = std::mem::replace(&mut self.state, super::State::Idle);
             let written = match state.transaction_mut() {
+                Some(transaction) if !work.is_over(transaction) => {
+                    self.state = state;
+                    return Ok(None);
+                }
                 Some(transaction) => cancel.run(self.write_in(work, transaction, start_us)).await,
                 None => Err(PgError::internal("the transaction is gone")),
             };
@@ -229,9 +257,7 @@ impl Session {
         let mut retries = 0;
         loop {
             let mut transaction = self.server.catalog.begin(&self.database)?;
-            if let Work::Point(point, _) = work
-                && !point.is_over(transaction.definitions())
-            {
+            if !work.is_over(&transaction) {
                 return Ok(None);
             }
             let written = cancel
@@ -271,11 +297,7 @@ impl Session {
             Tree::Sql(statement) => statement.as_ref(),
             Tree::CreateExternalTable(create) => {
                 let defined = ddl::create_external_table(&planner, transaction, create).await?;
-                return Ok(Written {
-                    tag: defined.tag,
-                    rows: None,
-                    notices: defined.notices,
-                });
+                return Ok(defined.into());
             }
         };
         if dml::is_dml(statement) {
@@ -287,11 +309,7 @@ impl Session {
             });
         }
         match ddl::run(&mut planner, transaction, statement).await? {
-            Some(defined) => Ok(Written {
-                tag: defined.tag,
-                rows: None,
-                notices: defined.notices,
-            }),
+            Some(defined) => Ok(defined.into()),
             None => Err(PgError::unsupported(format!(
                 "{} is not supported",
                 verb(tree)
@@ -299,7 +317,7 @@ impl Session {
         }
     }
 
-    fn written(&mut self, written: Written) -> Outcome {
+    pub(super) fn written(&mut self, written: Written) -> Outcome {
         self.notices.extend(written.notices);
         match written.rows.and_then(|changed| changed.returning) {
             Some((schema, rows)) => Outcome::Rows {
@@ -392,7 +410,7 @@ impl Session {
         Ok(())
     }
 
-    fn refuse_read_only(&self, what: &str) -> Result<()> {
+    pub(super) fn refuse_read_only(&self, what: &str) -> Result<()> {
         if self.settings.is_read_only() {
             return Err(PgError::new(
                 sqlstate::READ_ONLY_SQL_TRANSACTION,

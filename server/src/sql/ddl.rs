@@ -27,8 +27,10 @@ use crate::sql::{casts, query, types};
 mod alter;
 mod alter_default;
 mod alter_views;
+pub mod index;
 mod options;
 
+use index::Unique;
 use options::Options;
 
 /// What a statement did: its tag, and notices for the client.
@@ -87,6 +89,14 @@ pub async fn run(
             *cascade,
         )?,
         Statement::AlterTable(alter) => alter::run(planner, transaction, alter).await?,
+        Statement::CreateIndex(create) => index::create_index(planner, transaction, create).await?,
+        Statement::Drop {
+            object_type: ObjectType::Index,
+            if_exists,
+            names,
+            table: None,
+            ..
+        } => index::drop_indexes(planner, transaction, *if_exists, names)?,
         Statement::Truncate(truncate) => run_truncate(planner, transaction, truncate).await?,
         _ => return Ok(None),
     }))
@@ -129,11 +139,7 @@ fn place(
     if Part::split(&name.name).1 != Part::All {
         return Err(part_name(&name.name));
     }
-    if transaction
-        .definitions()
-        .relation(schema, &name.name)
-        .is_some()
-    {
+    if transaction.definitions().has_name(schema, &name.name) {
         if if_not_exists {
             let notice = format!("relation \"{}\" already exists, skipping", name.name);
             return Ok(Err(Defined::tag("CREATE TABLE").with_notice(notice)));
@@ -195,17 +201,24 @@ async fn create_table(
         Err(skipped) => return Ok(skipped),
     };
     let mut key: Option<(Option<String>, Vec<String>)> = None;
+    let mut uniques = Vec::new();
     let mut columns = Vec::with_capacity(create.columns.len());
     for column in create.columns.iter().filter(|column| !has_no_type(column)) {
-        let (definition, is_key) = column_definition(planner, column, &columns)?;
+        let (definition, is_key, unique) = column_definition(planner, column, &columns)?;
+        uniques.extend(unique);
         if let Some(constraint) = is_key {
             set_key(&mut key, constraint, vec![definition.name.clone()], &name)?;
         }
         columns.push(definition);
     }
     for constraint in &create.constraints {
-        let TableConstraint::PrimaryKey(primary) = constraint else {
-            return Err(unsupported_constraint(constraint));
+        let primary = match constraint {
+            TableConstraint::PrimaryKey(primary) => primary,
+            TableConstraint::Unique(unique) => {
+                uniques.push(Unique::new(unique, None, None)?);
+                continue;
+            }
+            other => return Err(unsupported_constraint(other)),
         };
         let mut names = Vec::with_capacity(primary.columns.len());
         for column in &primary.columns {
@@ -244,13 +257,18 @@ async fn create_table(
             ));
         }
     };
-    let primary_key = match key {
+    let mut key = match key {
         None => None,
-        Some((constraint, names)) => Some((
-            constraint.unwrap_or_else(|| format!("{name}_pkey")),
-            key_positions(&columns, &names)?,
-        )),
+        Some((constraint, names)) => {
+            let is_named = constraint.is_some();
+            let default = || index::key_name(transaction, schema, &name);
+            let constraint = constraint.unwrap_or_else(default);
+            Some((constraint, key_positions(&columns, &names)?, is_named))
+        }
     };
+    let of_key = key.as_mut();
+    let indexes = index::unique_indexes(transaction, schema, &name, &columns, of_key, uniques)?;
+    let primary_key = key.map(|(constraint, positions, _)| (constraint, positions));
     let given = Options::read(planner, &create.table_options, &columns)?;
     let closed_when = given.closed_when.clone();
     let retention_s = given.retention_s(None);
@@ -264,6 +282,7 @@ async fn create_table(
         closed_when,
         schedules,
         retention_s,
+        indexes,
     };
     let table = transaction.create_table(new).await?;
     let Some(plan) = source else {
@@ -312,7 +331,6 @@ fn renamed(
 
 fn unsupported_constraint(constraint: &TableConstraint) -> PgError {
     let kind = match constraint {
-        TableConstraint::Unique(_) => "UNIQUE constraints are",
         TableConstraint::ForeignKey(_) => "FOREIGN KEY constraints are",
         TableConstraint::Check(_) => "CHECK constraints are",
         _ => "this constraint is",
@@ -320,13 +338,13 @@ fn unsupported_constraint(constraint: &TableConstraint) -> PgError {
     PgError::unsupported(format!("{kind} not supported"))
 }
 
-/// A column's definition, and whether it is declared as the primary key (with the constraint's name).
+/// A column's definition, whether it is declared as the primary key (with the constraint's name), and whether as unique.
 #[allow(clippy::type_complexity)]
 fn column_definition(
     planner: &Planner,
     column: &sqlparser::ast::ColumnDef,
     before: &[ColumnDef],
-) -> Result<(ColumnDef, Option<Option<String>>)> {
+) -> Result<(ColumnDef, Option<Option<String>>, Vec<Unique>)> {
     let name = names::fold(&column.name);
     if before.iter().any(|other| other.name == name) {
         return Err(PgError::new(
@@ -357,6 +375,7 @@ fn column_definition(
         default: None,
     };
     let mut key = None;
+    let mut uniques = Vec::new();
     for option in &column.options {
         match &option.option {
             ColumnOption::Null => {}
@@ -366,6 +385,10 @@ fn column_definition(
                 definition.default = Some(expr.to_string());
             }
             ColumnOption::PrimaryKey(_) => key = Some(option.name.as_ref().map(names::fold)),
+            ColumnOption::Unique(unique) => {
+                let name = option.name.as_ref().map(names::fold);
+                uniques.push(Unique::new(unique, name, Some(&definition.name))?);
+            }
             other => {
                 return Err(PgError::unsupported(format!(
                     "column option {other} is not supported"
@@ -373,7 +396,7 @@ fn column_definition(
             }
         }
     }
-    Ok((definition, key))
+    Ok((definition, key, uniques))
 }
 
 /// A default has to be an expression without columns that fits the column.
@@ -608,6 +631,13 @@ fn drop_all(
                 }
                 transaction.drop_relation(relation.oid(), cascade)?;
             }
+            None if is_index(planner, transaction, &name)? => {
+                return Err(PgError::new(
+                    sqlstate::WRONG_OBJECT_TYPE,
+                    format!("\"{}\" is not a {kind}", name.name),
+                )
+                .with_hint("Use DROP INDEX to remove an index."));
+            }
             None if if_exists => {
                 defined =
                     defined.with_notice(format!("{kind} \"{name}\" does not exist, skipping"));
@@ -621,6 +651,13 @@ fn drop_all(
         }
     }
     Ok(defined)
+}
+
+fn is_index(planner: &Planner, transaction: &Transaction, name: &RelationName) -> Result<bool> {
+    match index::find_index(transaction.definitions(), &planner.search_path, name) {
+        Err(error) if error.code == sqlstate::UNDEFINED_SCHEMA => Ok(false),
+        found => Ok(found?.is_some()),
+    }
 }
 
 fn required_schema(name: &str) -> PgError {

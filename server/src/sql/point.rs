@@ -1,4 +1,5 @@
-//! Statements about one row, named by its whole primary key: compiled once, then run without planning.
+//! Statements about one row, named by its whole primary key, or about the few that have one value in an index: compiled once,
+//! then run without planning.
 //!
 //! `SELECT … FROM t WHERE id = $1`, `UPDATE … WHERE id = $1`, `DELETE … WHERE id = $1` and `INSERT … VALUES (one row)` with or without
 //! ON CONFLICT are recognised by their syntax tree when they are prepared. Their expressions become physical expressions over
@@ -25,8 +26,10 @@ use crate::pgwire::encode::FormatSettings;
 use crate::sql::dml::{Target, quoted};
 
 mod compile;
+mod indexed;
 
 pub use compile::compile;
+use indexed::IndexAccess;
 
 /// A statement about one row.
 pub struct PointStatement {
@@ -53,7 +56,7 @@ impl std::fmt::Debug for PointStatement {
 
 enum Kind {
     Select {
-        key: Key,
+        access: Access,
         row: RowExprs,
         /// Result columns, as the client is told.
         schema: SchemaRef,
@@ -88,8 +91,18 @@ enum Source {
     Excluded(usize),
 }
 
-/// Expressions for the key columns, over the parameters.
+/// How a SELECT finds its rows.
+enum Access {
+    /// One row by its primary key.
+    Key(Key),
+    /// Some by an index.
+    Index(IndexAccess),
+}
+
+/// Expressions for the columns that rows are found by, over the parameters.
 struct Key {
+    /// Positions of the columns.
+    columns: Vec<usize>,
     values: Vec<Arc<dyn PhysicalExpr>>,
 }
 
@@ -149,8 +162,17 @@ impl PointStatement {
         catalog: &Catalog,
         values: &[ScalarValue],
     ) -> Result<Option<RecordBatch>> {
-        let Kind::Select { key, row, schema } = &self.kind else {
+        let Kind::Select {
+            access,
+            row,
+            schema,
+        } = &self.kind
+        else {
             return Err(PgError::internal("not a SELECT"));
+        };
+        let key = match access {
+            Access::Key(key) => key,
+            Access::Index(index) => return self.find_now(catalog, index, row, schema, values),
         };
         let parameters = self.parameter_row(values)?;
         let Some(key) = key.evaluate(&self.table, &parameters)? else {
@@ -166,22 +188,31 @@ impl PointStatement {
         }
     }
 
-    /// Runs a SELECT in a transaction.
+    /// Runs a SELECT in a transaction; `None` if it finds so many rows that it has to be planned.
     pub async fn select(
         &self,
         transaction: &Transaction,
         values: &[ScalarValue],
-    ) -> Result<RecordBatch> {
-        let Kind::Select { key, row, schema } = &self.kind else {
+    ) -> Result<Option<RecordBatch>> {
+        let Kind::Select {
+            access,
+            row,
+            schema,
+        } = &self.kind
+        else {
             return Err(PgError::internal("not a SELECT"));
+        };
+        let key = match access {
+            Access::Key(key) => key,
+            Access::Index(index) => return self.find_in(transaction, index, row, schema, values),
         };
         let parameters = self.parameter_row(values)?;
         match self.existing(transaction, key, &parameters).await? {
             Some(found) => {
                 let found = found.project(&row.columns)?;
-                row.result(schema, found.columns(), &parameters)
+                Ok(Some(row.result(schema, found.columns(), &parameters)?))
             }
-            None => Ok(RecordBatch::new_empty(Arc::clone(schema))),
+            None => Ok(Some(RecordBatch::new_empty(Arc::clone(schema)))),
         }
     }
 
@@ -311,10 +342,10 @@ impl PointStatement {
 }
 
 impl Key {
-    /// The key columns of the row meant, one value each; `None` if no row can have them.
+    /// The columns of the rows meant, one value each; `None` if no row can have them.
     fn evaluate(&self, table: &Table, parameters: &RecordBatch) -> Result<Option<Vec<ArrayRef>>> {
         let mut columns = evaluate(&self.values, parameters)?;
-        for (values, at) in columns.iter_mut().zip(table.key_columns()) {
+        for (values, at) in columns.iter_mut().zip(&self.columns) {
             let Some(field) = table.schema.fields().get(*at) else {
                 return Err(PgError::internal("key column outside the table"));
             };

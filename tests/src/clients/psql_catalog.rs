@@ -31,6 +31,10 @@ const DEFINITIONS: &str = "
     CREATE VIEW open_contracts AS SELECT contract_id FROM contracts WHERE valid_to IS NULL;
     CREATE SCHEMA sales;
     CREATE TABLE sales.orders (id integer);
+    CREATE TABLE indexed (id bigint PRIMARY KEY, email text UNIQUE, customer bigint, state text,
+      CONSTRAINT pair UNIQUE (customer, state));
+    CREATE INDEX ON indexed (customer, state DESC);
+    CREATE UNIQUE INDEX by_state ON indexed (state NULLS FIRST, id) NULLS NOT DISTINCT;
 ";
 
 fn describe_relations() -> TestResult {
@@ -67,6 +71,9 @@ fn describe_table() -> TestResult {
         "\\d defaults",
         "\\d open_contracts",
         "\\d sales.orders",
+        "\\d indexed",
+        "\\d by_state",
+        "\\di",
         "\\d nosuch",
     ] {
         same_output(&nyala, &postgres, &["-c", command])?;

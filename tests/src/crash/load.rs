@@ -14,6 +14,8 @@ use crate::harness::wire::{Login, Wire, WireError};
 /// The table of the crash tests.
 pub const DEFINITION: &str = "CREATE TABLE crash (id bigint PRIMARY KEY, writer integer, \
      version bigint, body text, closed_at timestamp) WITH (closed_when = 'closed_at IS NOT NULL')";
+/// An index that is there all the time. Bodies have up to 200 lengths.
+pub const INDEX: &str = "CREATE INDEX crash_body ON crash (body)";
 /// `writer` of rows that are only ever closed and moved, never changed or deleted.
 pub const FIXTURE: i32 = -1;
 /// Their number.
@@ -283,4 +285,37 @@ pub fn keep_house(login: &Login, seed: u64, stop: &AtomicBool) -> Result<u64, St
         runs += 1;
     }
     Ok(runs)
+}
+
+/// Makes and drops an index, and compares what it finds with a scan, until the connection breaks.
+pub fn build_indexes(login: &Login, seed: u64, stop: &AtomicBool) -> Result<u64, String> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut wire = match Wire::connect(login) {
+        Ok(wire) => wire,
+        Err(error) => return outcome(error, stop).map(|()| 0),
+    };
+    let mut built = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let length = random.random_range(0..200);
+        let body = "x".repeat(length);
+        // One statement reads one snapshot, once by the index and once without.
+        let difference = format!(
+            "SELECT (SELECT count(*) FROM crash$open WHERE body = '{body}' AND version > 0) - \
+             (SELECT count(*) FROM crash$open WHERE length(body) = {length})"
+        );
+        for sql in [
+            "DROP INDEX IF EXISTS crash_built",
+            "CREATE INDEX crash_built ON crash (body, version)",
+            difference.as_str(),
+        ] {
+            match wire.texts(sql) {
+                Ok(rows) if rows.is_empty() || rows == [["0"]] => {}
+                Ok(rows) => return Err(format!("{sql}: {rows:?}")),
+                Err(error) if error.code() == Some("40001") => {}
+                Err(error) => return outcome(error, stop).map(|()| built),
+            }
+        }
+        built += 1;
+    }
+    Ok(built)
 }

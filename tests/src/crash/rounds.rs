@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::ledger::{Ledger, Row};
-use super::load::{self, DEFINITION, FIXTURE, FIXTURE_ROWS, KEYS_PER_WRITER};
+use super::load::{self, DEFINITION, FIXTURE, FIXTURE_ROWS, INDEX, KEYS_PER_WRITER};
 use crate::harness::server::{DATABASE, Options, Server};
 use crate::harness::wire::Wire;
 
@@ -41,6 +41,7 @@ pub struct Totals {
     rows: usize,
     reads: u64,
     housekeeping: u64,
+    built: u64,
     lost: u64,
     doubled: u64,
 }
@@ -50,14 +51,15 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} rounds, {} acknowledged row writes checked against {} rows, {} lost, {} doubled, \
-             {} consistent reads, {} housekeeping runs",
+             {} consistent reads, {} housekeeping runs, {} indexes built",
             self.rounds,
             self.acknowledged,
             self.rows,
             self.lost,
             self.doubled,
             self.reads,
-            self.housekeeping
+            self.housekeeping,
+            self.built
         )
     }
 }
@@ -78,6 +80,7 @@ impl Rounds {
         let server = Server::fresh()?;
         let mut wire = server.connect()?;
         wire.simple(DEFINITION)?;
+        wire.simple(INDEX)?;
         wire.simple(&format!(
             "INSERT INTO crash SELECT -x, {FIXTURE}, 1, 'fixture', NULL \
              FROM generate_series(1, {FIXTURE_ROWS}) AS g(x)"
@@ -144,6 +147,9 @@ impl Rounds {
             })
             .collect();
         let seed = self.random.random_range(0..u64::MAX);
+        let (index_login, index_stop) = (login.clone(), Arc::clone(&stop));
+        let indexes: Task<u64> =
+            std::thread::spawn(move || load::build_indexes(&index_login, seed, &index_stop));
         let (house_login, house_stop) = (login, Arc::clone(&stop));
         let house: Task<u64> =
             std::thread::spawn(move || load::keep_house(&house_login, seed, &house_stop));
@@ -175,6 +181,10 @@ impl Rounds {
         match house.join().map_err(|_| "housekeeping panicked")? {
             Ok(runs) => self.totals.housekeeping += runs,
             Err(error) => faults.push(format!("housekeeping: {error}")),
+        }
+        match indexes.join().map_err(|_| "builder of indexes panicked")? {
+            Ok(built) => self.totals.built += built,
+            Err(error) => faults.push(format!("indexes: {error}")),
         }
         ended?;
         if faults.is_empty() {
@@ -229,6 +239,7 @@ impl Rounds {
                 "the parts together do not hold the table's {whole} rows"
             ));
         }
+        faults.extend(index_faults(&mut wire)?);
         let fixture = format!("SELECT count(*) FROM crash WHERE writer = {FIXTURE}");
         if wire.number(&fixture)? != FIXTURE_ROWS {
             faults.push("fixture rows are missing".into());
@@ -254,4 +265,33 @@ impl Rounds {
         }
         self.compare()
     }
+}
+
+/// Where the index and the open rows disagree; and indexes that are neither there nor gone.
+fn index_faults(wire: &mut Wire) -> Result<Vec<String>, Failed> {
+    let mut faults = Vec::new();
+    let scanned = "SELECT length(body), count(*), sum(id) FROM crash$open GROUP BY 1";
+    for row in wire.texts(scanned)? {
+        let [length, count, sum] = row.as_slice() else {
+            return Err("three columns were asked for".into());
+        };
+        // The fixture's rows are many.
+        let length: usize = length.parse()?;
+        if length == "fixture".len() {
+            continue;
+        }
+        let body = "x".repeat(length);
+        let sql = format!("SELECT count(*), sum(id) FROM crash$open WHERE body = '{body}'");
+        let found = wire.texts(&sql)?;
+        if found != [[count.clone(), sum.clone()]] {
+            faults.push(format!(
+                "{length} letters: scanned {row:?}, by the index {found:?}"
+            ));
+        }
+    }
+    let unfinished = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+    if wire.number(unfinished)? != 0 {
+        faults.push("an index is half made".into());
+    }
+    Ok(faults)
 }

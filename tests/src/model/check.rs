@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 
 use super::flat::{Flat, Key, Row};
 use super::history::Kind;
-use super::step::{predicate, predicate_sql};
+use super::step::{predicate, predicate_sql, value};
 use crate::harness::wire::{Format, Wire};
 
 /// All columns of the table.
@@ -60,10 +60,28 @@ pub fn check(wire: &mut Wire, kind: Kind, flat: &Flat, random: &mut StdRng) -> R
         let found = wire.extended(&sql, &parameters, Format::Text)?.texts();
         same("point lookup", &found, &vec![texts((key, row))])?;
     }
+    looked_up(wire, flat, random)?;
     if kind == Kind::Hybrid {
         parts(wire, flat)?;
     }
     Ok(())
+}
+
+/// Prepared lookups by columns that may have an index.
+fn looked_up(wire: &mut Wire, flat: &Flat, random: &mut StdRng) -> Result<(), Failed> {
+    let value = value(random, flat);
+    let text = value.to_string();
+    let sql = format!("SELECT {COLUMNS} FROM m WHERE v = $1");
+    let mut found = wire.extended(&sql, &[Some(&text)], Format::Text)?.texts();
+    let mut expected: Vec<_> = flat
+        .rows
+        .iter()
+        .filter(|(_, row)| row.v == value)
+        .map(texts)
+        .collect();
+    found.sort();
+    expected.sort();
+    same(&format!("{sql} with {value}"), &found, &expected)
 }
 
 /// Each key lies in exactly one part, and the parts together are the table.

@@ -40,6 +40,10 @@ pub enum OnConflict {
 pub enum Predicate {
     Key(Key),
     FirstKeyBetween(i32, i32),
+    SecondKey(String),
+    Value(i64),
+    ValueBetween(i64, i64),
+    ClosedOnOrAfter(u32),
     Remainder(i64, i64),
     Closed(bool),
     NoteIs(Option<String>),
@@ -123,6 +127,10 @@ impl Flat {
         match predicate {
             Predicate::Key(wanted) => key == wanted,
             Predicate::FirstKeyBetween(low, high) => (*low..=*high).contains(&key.0),
+            Predicate::SecondKey(second) => key.1 == *second,
+            Predicate::Value(value) => row.v == *value,
+            Predicate::ValueBetween(low, high) => (*low..=*high).contains(&row.v),
+            Predicate::ClosedOnOrAfter(day) => row.closed_on.is_some_and(|closed| closed >= *day),
             Predicate::Remainder(divisor, remainder) => row.v % divisor == *remainder,
             Predicate::Closed(closed) => row.closed_on.is_some() == *closed,
             Predicate::NoteIs(note) => row.note == *note,

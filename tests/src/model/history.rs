@@ -1,5 +1,6 @@
 //! One history: a server, a table, and a random sequence of what can happen to it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use libtest_mimic::Failed;
@@ -32,6 +33,15 @@ impl Kind {
     }
 }
 
+/// Indexes that come and go. The unique one repeats the key, so that it refuses what the key refuses.
+const INDEXES: [(&str, &str); 5] = [
+    ("m_v", "(v)"),
+    ("m_note", "(note, v DESC)"),
+    ("m_closed", "(closed_on DESC NULLS LAST, k1)"),
+    ("m_k2", "(k2, note NULLS FIRST)"),
+    ("m_unique", "UNIQUE (k2, k1)"),
+];
+
 /// How often what happened.
 #[derive(Debug, Default)]
 pub struct Done {
@@ -41,6 +51,7 @@ pub struct Done {
     rollbacks: u64,
     housekeeping: u64,
     offloads: u64,
+    indexes: u64,
     restarts: u64,
     kills: u64,
     rows: usize,
@@ -51,13 +62,14 @@ impl fmt::Display for Done {
         write!(
             f,
             "{} statements ({} refused as they must), {} commits, {} rollbacks, \
-             {} housekeeping runs, {} offloads, {} restarts, {} kills, {} rows at the end",
+             {} housekeeping runs, {} offloads, {} indexes made or dropped, {} restarts, {} kills, {} rows at the end",
             self.statements,
             self.refused,
             self.commits,
             self.rollbacks,
             self.housekeeping,
             self.offloads,
+            self.indexes,
             self.restarts,
             self.kills,
             self.rows
@@ -78,6 +90,8 @@ enum Event {
     Housekeeping,
     Offload,
     Truncate,
+    /// An index is made, or dropped.
+    Index,
     Restart,
     Kill,
     /// kill -9 with a transaction open: all of it must be gone.
@@ -90,7 +104,8 @@ impl Event {
             0..=349 => Self::Statement,
             350..=549 => Self::Prepared,
             550..=749 => Self::Transaction,
-            750..=829 => Self::Offload,
+            750..=789 => Self::Offload,
+            790..=829 => Self::Index,
             830..=929 if kind == Kind::Hybrid => Self::Housekeeping,
             830..=929 => Self::Statement,
             930..=934 => Self::Truncate,
@@ -107,6 +122,8 @@ struct History<'a> {
     kind: Kind,
     random: StdRng,
     flat: Flat,
+    /// Indexes that there are.
+    indexes: BTreeSet<&'static str>,
     done: Done,
     /// What was done, newest last, for the failure message.
     log: Vec<String>,
@@ -122,7 +139,8 @@ pub fn run(kind: Kind, seed: u64, steps: u64) -> Result<Done, Failed> {
         wire.simple(&kind.definition())?;
         let random = StdRng::seed_from_u64(seed);
         let (flat, done, log) = (Flat::default(), Done::default(), Vec::new());
-        let mut history = History { server, wire, kind, random, flat, done, log };
+        let indexes = BTreeSet::new();
+        let mut history = History { server, wire, kind, random, flat, indexes, done, log };
         for step in 0..steps {
             let event = Event::draw(&mut history.random, kind);
             let outcome = history.happen(event).and_then(|()| history.check());
@@ -164,6 +182,7 @@ impl History<'_> {
                 self.flat.rows.clear();
                 Ok(())
             }
+            Event::Index => self.index(),
             Event::Restart => {
                 self.log.push("-- restart".into());
                 self.server.restart()?;
@@ -179,6 +198,25 @@ impl History<'_> {
                 self.kill()
             }
         }
+    }
+
+    /// Makes an index that there is not, or drops one that there is.
+    fn index(&mut self) -> Result<(), Failed> {
+        let (name, definition) = INDEXES[self.random.random_range(0..INDEXES.len())];
+        // Only the primary key of a hybrid table is unique.
+        let (unique, columns) = match definition.strip_prefix("UNIQUE ") {
+            Some(columns) if self.kind == Kind::Open => ("UNIQUE ", columns),
+            Some(columns) => ("", columns),
+            None => ("", definition),
+        };
+        if self.indexes.remove(name) {
+            self.run(&format!("DROP INDEX {name}"))?;
+        } else {
+            self.run(&format!("CREATE {unique}INDEX {name} ON m {columns}"))?;
+            self.indexes.insert(name);
+        }
+        self.done.indexes += 1;
+        Ok(())
     }
 
     fn kill(&mut self) -> Result<(), Failed> {
@@ -219,23 +257,27 @@ impl History<'_> {
     }
 
     fn transaction(&mut self) -> Result<(), Failed> {
-        let before = self.flat.clone();
+        let (before, indexes_before) = (self.flat.clone(), self.indexes.clone());
         self.run("BEGIN")?;
         let mut savepoint = None;
         for _ in 0..self.random.random_range(1..6) {
+            if self.random.random_bool(0.1) {
+                self.index()?;
+            }
             if savepoint.is_none() && self.random.random_bool(0.3) {
                 self.run("SAVEPOINT s")?;
-                savepoint = Some(self.flat.clone());
+                savepoint = Some((self.flat.clone(), self.indexes.clone()));
             }
             if !self.statement(Wire::query)? {
                 let Some(state) = savepoint.clone() else {
                     self.run("ROLLBACK")?;
                     self.done.rollbacks += 1;
                     self.flat = before;
+                    self.indexes = indexes_before;
                     return Ok(());
                 };
                 self.run("ROLLBACK TO SAVEPOINT s")?;
-                self.flat = state;
+                (self.flat, self.indexes) = state;
             }
             if self.random.random_bool(0.3) {
                 // A transaction reads its own writes.
@@ -249,6 +291,7 @@ impl History<'_> {
             self.run("ROLLBACK")?;
             self.done.rollbacks += 1;
             self.flat = before;
+            self.indexes = indexes_before;
         }
         Ok(())
     }

@@ -92,11 +92,21 @@ impl Dml {
 
 /// A random predicate, for a statement or for a query that checks.
 pub fn predicate(random: &mut StdRng, state: &Flat) -> Predicate {
-    match random.random_range(0..9) {
-        8 => match state.extras.choose(random) {
+    match random.random_range(0..13) {
+        12 => match state.extras.choose(random) {
             Some(extra) => Predicate::ExtraIs(extra.name, extra.value(random)),
             None => narrow(random, state),
         },
+        8 => Predicate::Value(value(random, state)),
+        9 => {
+            let low = value(random, state);
+            Predicate::ValueBetween(low, low + random.random_range(0..40))
+        }
+        10 => Predicate::And(
+            Box::new(Predicate::SecondKey(key(random, state).1)),
+            Box::new(Predicate::NoteIs(note(random))),
+        ),
+        11 => Predicate::ClosedOnOrAfter(random.random_range(20..=28)),
         0..=1 => Predicate::Key(key(random, state)),
         2 => {
             let low = random.random_range(FIRST_KEYS);
@@ -112,7 +122,8 @@ pub fn predicate(random: &mut StdRng, state: &Flat) -> Predicate {
 
 /// A predicate that leaves most rows alone.
 fn narrow(random: &mut StdRng, state: &Flat) -> Predicate {
-    match random.random_range(0..3) {
+    match random.random_range(0..4) {
+        3 => Predicate::Value(value(random, state)),
         0 => Predicate::Key(key(random, state)),
         1 => {
             let low = random.random_range(FIRST_KEYS);
@@ -128,6 +139,15 @@ fn narrow(random: &mut StdRng, state: &Flat) -> Predicate {
 fn remainder(random: &mut StdRng, of: fn(i64, i64) -> Predicate) -> Predicate {
     let divisor = random.random_range(3..9);
     of(divisor, random.random_range(0..divisor))
+}
+
+/// Half of the values exist, if any do.
+pub fn value(random: &mut StdRng, state: &Flat) -> i64 {
+    let existing: Vec<i64> = state.rows.values().map(|row| row.v).collect();
+    match existing.choose(random) {
+        Some(value) if random.random_bool(0.5) => *value,
+        _ => random.random_range(VALUES),
+    }
 }
 
 /// Half of the keys exist, if any do.
@@ -218,6 +238,10 @@ pub fn predicate_sql(predicate: &Predicate) -> String {
     match predicate {
         Predicate::Key((first, second)) => format!("k1 = {first} AND k2 = {}", text(Some(second))),
         Predicate::FirstKeyBetween(low, high) => format!("k1 BETWEEN {low} AND {high}"),
+        Predicate::SecondKey(second) => format!("k2 = {}", text(Some(second))),
+        Predicate::Value(value) => format!("v = {value}"),
+        Predicate::ValueBetween(low, high) => format!("v BETWEEN {low} AND {high}"),
+        Predicate::ClosedOnOrAfter(day) => format!("closed_on >= {}", date(Some(*day))),
         Predicate::Remainder(divisor, remainder) => format!("v % {divisor} = {remainder}"),
         Predicate::Closed(true) => "closed_on IS NOT NULL".into(),
         Predicate::Closed(false) => "closed_on IS NULL".into(),

@@ -140,7 +140,7 @@ fn relation_size(call: &Call<'_>) -> Result<Cell> {
     Ok(known.then_some(size.bytes as i64).into())
 }
 
-/// Keys lie in the rows themselves: an index takes no room of its own.
+/// The room of entries is not measured.
 fn indexes_size(call: &Call<'_>) -> Result<Cell> {
     let entry = call
         .relation(0)?

@@ -7,9 +7,10 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBat
 use arrow::compute::{filter_record_batch, not, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::TryStreamExt;
-use nyala_catalog::Transaction;
 use nyala_catalog::definitions::Table;
+use nyala_catalog::index::Index;
 use nyala_catalog::types::SqlType;
+use nyala_catalog::{Arbiter, Transaction};
 use sqlparser::ast::{
     ConflictTarget, DoUpdate, Expr, Ident, Insert, OnConflict, OnConflictAction, OnInsert, Query,
     SelectItem, SetExpr, TableFactor, TableObject, Value, VisitMut, VisitorMut,
@@ -195,12 +196,13 @@ pub(super) async fn run(
     insert: &Insert,
 ) -> Result<Changed> {
     let target = target(planner, insert)?;
-    let conflict = match &insert.on {
+    let mut conflict = match &insert.on {
         None => None,
-        Some(OnInsert::OnConflict(conflict)) => {
-            check_conflict_target(conflict, &target.table)?;
-            Some(conflict)
-        }
+        Some(OnInsert::OnConflict(conflict)) => Some(Upsert {
+            action: &conflict.action,
+            arbiters: arbiters(conflict, &target.table)?,
+            seen: HashSet::new(),
+        }),
         Some(_) => {
             return Err(PgError::syntax(
                 "ON DUPLICATE KEY is not PostgreSQL's syntax",
@@ -212,7 +214,6 @@ pub(super) async fn run(
     let mut written = Vec::new();
     let mut count = 0;
     let mut pending: Vec<RecordBatch> = Vec::new();
-    let mut seen = HashSet::new();
     loop {
         let batch = stream.try_next().await?;
         let done = batch.is_none();
@@ -224,14 +225,12 @@ pub(super) async fn run(
             let schema = Arc::clone(&target.table.schema);
             let batch = with_schema(&concat(&pending)?, schema.fields())?;
             pending.clear();
-            let affected = match conflict {
+            let affected = match &mut conflict {
                 None => {
                     transaction.insert(&target.table, &batch).await?;
                     vec![batch]
                 }
-                Some(conflict) => {
-                    upsert(planner, transaction, &target, conflict, batch, &mut seen).await?
-                }
+                Some(conflict) => upsert(planner, transaction, &target, conflict, batch).await?,
             };
             count += affected.iter().map(RecordBatch::num_rows).sum::<usize>();
             if insert.returning.is_some() {
@@ -271,9 +270,11 @@ fn with_schema(batch: &RecordBatch, fields: &arrow::datatypes::Fields) -> Result
     )?)
 }
 
-/// ON CONFLICT needs a unique constraint, and there is only the primary key.
-pub(in crate::sql) fn check_conflict_target(conflict: &OnConflict, table: &Table) -> Result<()> {
+/// What decides about conflicts: the unique constraint or index that ON CONFLICT names; without a name all of the table's.
+pub(in crate::sql) fn arbiters(conflict: &OnConflict, table: &Table) -> Result<Vec<Arbiter>> {
     let key = table.def.primary_key.as_ref();
+    let unique = || table.indexes.iter().filter(|index| index.def.unique);
+    let of_index = |index: &Arc<Index>| Arbiter::Index(Arc::clone(index));
     let no_match = || {
         PgError::new(
             sqlstate::INVALID_COLUMN_REFERENCE,
@@ -281,9 +282,12 @@ pub(in crate::sql) fn check_conflict_target(conflict: &OnConflict, table: &Table
         )
     };
     match &conflict.conflict_target {
-        None => match (&conflict.action, key) {
-            (OnConflictAction::DoNothing, _) => Ok(()),
-            _ => Err(PgError::syntax(
+        None => match conflict.action {
+            OnConflictAction::DoNothing => {
+                let key = key.map(|_| Arbiter::Key);
+                Ok(key.into_iter().chain(unique().map(of_index)).collect())
+            }
+            OnConflictAction::DoUpdate(_) => Err(PgError::syntax(
                 "ON CONFLICT DO UPDATE requires inference specification or constraint name",
             )
             .with_hint("For example, ON CONFLICT (column_name).")),
@@ -300,21 +304,30 @@ pub(in crate::sql) fn check_conflict_target(conflict: &OnConflict, table: &Table
                     )
                 })?);
             }
-            let mut key_columns = key.ok_or_else(no_match)?.columns.clone();
-            named.sort_unstable();
-            named.dedup();
-            key_columns.sort_unstable();
-            if named == key_columns {
-                Ok(())
-            } else {
-                Err(no_match())
+            let sorted = |mut columns: Vec<usize>| {
+                columns.sort_unstable();
+                columns.dedup();
+                columns
+            };
+            let named = sorted(named);
+            if key.is_some_and(|key| sorted(key.columns.clone()) == named) {
+                return Ok(vec![Arbiter::Key]);
             }
+            let fits = |index: &&Arc<Index>| {
+                index.is_ready() && sorted(index.positions().collect()) == named
+            };
+            let index = unique().find(fits).ok_or_else(no_match)?;
+            Ok(vec![of_index(index)])
         }
         Some(ConflictTarget::OnConstraint(name)) => {
             let name = names::single_name(name)?;
-            match key {
-                Some(key) if key.name == name => Ok(()),
-                _ => Err(PgError::new(
+            if key.is_some_and(|key| key.name == name) {
+                return Ok(vec![Arbiter::Key]);
+            }
+            let mut constraints = unique().filter(|index| index.def.constraint_oid.is_some());
+            match constraints.find(|index| index.def.name == name) {
+                Some(index) => Ok(vec![of_index(index)]),
+                None => Err(PgError::new(
                     sqlstate::UNDEFINED_OBJECT,
                     format!(
                         "constraint \"{name}\" for table \"{}\" does not exist",
@@ -326,23 +339,24 @@ pub(in crate::sql) fn check_conflict_target(conflict: &OnConflict, table: &Table
     }
 }
 
-/// Inserts the rows whose key is new and does what ON CONFLICT says with the others. Returns the rows
-/// inserted and updated. `seen` holds the keys this statement has written.
+/// An ON CONFLICT clause with what decides about conflicts.
+struct Upsert<'a> {
+    action: &'a OnConflictAction,
+    arbiters: Vec<Arbiter>,
+    /// What the arbiter compares of the rows that DO UPDATE has proposed.
+    seen: HashSet<Box<[u8]>>,
+}
+
+/// Inserts the rows that conflict with nothing and does what ON CONFLICT says with the others. Returns the rows
+/// inserted and updated.
 async fn upsert(
     planner: &mut Planner,
     transaction: &mut Transaction,
     target: &Target,
-    conflict: &OnConflict,
+    upsert: &mut Upsert<'_>,
     batch: RecordBatch,
-    seen: &mut HashSet<Box<[u8]>>,
 ) -> Result<Vec<RecordBatch>> {
     let table = Arc::clone(&target.table);
-    if table.codec.has_row_numbers() {
-        // Without a key nothing conflicts.
-        transaction.insert(&table, &batch).await?;
-        return Ok(vec![batch]);
-    }
-    let do_nothing = matches!(conflict.action, OnConflictAction::DoNothing);
     for column in table.key_columns() {
         // A NULL key is an error before it can conflict.
         if batch
@@ -353,29 +367,75 @@ async fn upsert(
             transaction.insert(&table, &batch).await?;
         }
     }
-    let addresses = table.codec.project_key(&batch)?;
-    let keys = table.codec.encode_keys(&addresses)?;
-    let first: BooleanArray = keys
-        .into_iter()
-        .map(|key| Some(seen.insert(key)))
-        .collect::<Vec<_>>()
-        .into();
-    let batch = match (first.false_count() > 0, do_nothing) {
-        (false, _) => batch,
-        (true, true) => filter_record_batch(&batch, &first)?,
-        (true, false) => {
-            return Err(PgError::new(
-                sqlstate::CARDINALITY_VIOLATION,
-                "ON CONFLICT DO UPDATE command cannot affect row a second time",
-            )
-            .with_hint(
-                "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
-            ));
+    match (upsert.action, upsert.arbiters.as_slice()) {
+        (OnConflictAction::DoUpdate(update), [arbiter]) => {
+            let seen = &mut upsert.seen;
+            insert_or_update(planner, transaction, target, arbiter, update, seen, batch).await
         }
-    };
-    let existing = transaction
-        .existing(&table, &table.codec.project_key(&batch)?)
-        .await?;
+        (OnConflictAction::DoNothing, arbiters) => {
+            insert_or_nothing(transaction, &table, arbiters, batch).await
+        }
+        _ => Err(PgError::internal("DO UPDATE without one arbiter")),
+    }
+}
+
+async fn insert_or_nothing(
+    transaction: &mut Transaction,
+    table: &Table,
+    arbiters: &[Arbiter],
+    batch: RecordBatch,
+) -> Result<Vec<RecordBatch>> {
+    let mut wanted = vec![true; batch.num_rows()];
+    let mut values = Vec::with_capacity(arbiters.len());
+    for arbiter in arbiters {
+        let conflicting = transaction.conflicting(table, arbiter, &batch).await?;
+        for (wanted, found) in wanted.iter_mut().zip(conflicting.found.iter()) {
+            *wanted &= found != Some(true);
+        }
+        values.push(transaction.arbiter_values(table, arbiter, &batch)?);
+    }
+    // Among the rows themselves the first one of a value is inserted.
+    let mut taken: Vec<HashSet<Box<[u8]>>> = vec![HashSet::new(); arbiters.len()];
+    for (at, wanted) in wanted.iter_mut().enumerate().filter(|(_, wanted)| **wanted) {
+        let own: Vec<_> = values.iter().map(|values| values.get(at)).collect();
+        let value = |at: usize| own.get(at).copied().flatten().and_then(Option::as_ref);
+        let mut sets = taken.iter().enumerate();
+        *wanted = !sets.any(|(at, taken)| value(at).is_some_and(|value| taken.contains(value)));
+        if *wanted {
+            for (at, taken) in taken.iter_mut().enumerate() {
+                taken.extend(value(at).cloned());
+            }
+        }
+    }
+    let new_rows = filter_record_batch(&batch, &BooleanArray::from(wanted))?;
+    if new_rows.num_rows() == 0 {
+        return Ok(Vec::new());
+    }
+    transaction.insert(table, &new_rows).await?;
+    Ok(vec![new_rows])
+}
+
+async fn insert_or_update(
+    planner: &mut Planner,
+    transaction: &mut Transaction,
+    target: &Target,
+    arbiter: &Arbiter,
+    update: &DoUpdate,
+    seen: &mut HashSet<Box<[u8]>>,
+    batch: RecordBatch,
+) -> Result<Vec<RecordBatch>> {
+    let table = Arc::clone(&target.table);
+    let values = transaction.arbiter_values(&table, arbiter, &batch)?;
+    if !values.into_iter().flatten().all(|value| seen.insert(value)) {
+        return Err(PgError::new(
+            sqlstate::CARDINALITY_VIOLATION,
+            "ON CONFLICT DO UPDATE command cannot affect row a second time",
+        )
+        .with_hint(
+            "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
+        ));
+    }
+    let existing = transaction.conflicting(&table, arbiter, &batch).await?;
     let new_rows = filter_record_batch(&batch, &not(&existing.found)?)?;
     // Rows written, each with its place in the batch.
     let mut affected = Vec::new();
@@ -389,9 +449,7 @@ async fn upsert(
         places.extend(place_of(false));
         affected.push(new_rows);
     }
-    if let OnConflictAction::DoUpdate(update) = &conflict.action
-        && existing.rows.num_rows() > 0
-    {
+    if existing.rows.num_rows() > 0 {
         let excluded = filter_record_batch(&batch, &existing.found)?;
         let rows = do_update(planner, target, update, &existing.rows, &excluded).await?;
         let existing_places: Vec<u64> = place_of(true).collect();

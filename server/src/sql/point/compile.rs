@@ -15,6 +15,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, Volatility};
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use nyala_catalog::Arbiter;
 use nyala_catalog::definitions::Table;
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::{
@@ -23,7 +24,8 @@ use sqlparser::ast::{
     VisitMut, visit_expressions, visit_expressions_mut,
 };
 
-use super::{Conflict, Key, Kind, PointStatement, RowExprs, Source};
+use super::indexed::IndexAccess;
+use super::{Access, Conflict, Key, Kind, PointStatement, RowExprs, Source};
 use crate::sql::dml::{self, Target, aliased, change, insert, internal_table, quoted};
 use crate::sql::planner::Planner;
 use crate::sql::{names, parameters};
@@ -122,7 +124,10 @@ impl Compiler<'_> {
         }
         let alias = alias.as_ref().map(|alias| &alias.name);
         let target = Target::find(self.planner, name, alias).ok()?;
-        let (key, condition) = self.key(&target, select.selection.as_ref()?)?;
+        let (access, condition) = self.access(&target, select.selection.as_ref()?)?;
+        if matches!(access, Access::Index(_)) && query.limit_clause.is_some() {
+            return None;
+        }
         let mut items = Vec::with_capacity(select.projection.len());
         for item in &select.projection {
             match item {
@@ -141,7 +146,7 @@ impl Compiler<'_> {
         }
         let row = self.row(&target, items, condition)?;
         let kind = Kind::Select {
-            key,
+            access,
             row,
             schema: Arc::clone(columns),
         };
@@ -220,7 +225,10 @@ impl Compiler<'_> {
         let conflict = match &insert.on {
             None => Conflict::Error,
             Some(OnInsert::OnConflict(conflict)) => {
-                insert::check_conflict_target(conflict, &table).ok()?;
+                let arbiters = insert::arbiters(conflict, &table).ok()?;
+                let [Arbiter::Key] = arbiters.as_slice() else {
+                    return None;
+                };
                 conflict_of(conflict, &target)?
             }
             Some(_) => return None,
@@ -230,13 +238,52 @@ impl Compiler<'_> {
 
     /// Splits a condition into the key it names and what is left of it.
     fn key(&mut self, target: &Target, condition: &Expr) -> Option<(Key, Option<Expr>)> {
-        let table = Arc::clone(&target.table);
+        let table = &target.table;
         if table.codec.has_row_numbers() {
             return None;
         }
+        self.equal(target, table.key_columns(), condition)
+    }
+
+    /// The same by the primary key, or by the index of which the condition names the most columns.
+    fn access(&mut self, target: &Target, condition: &Expr) -> Option<(Access, Option<Expr>)> {
+        if let Some((key, rest)) = self.key(target, condition) {
+            return Some((Access::Key(key), rest));
+        }
+        // Closed rows have no index.
+        if target.table.is_hybrid() {
+            return None;
+        }
+        let mut best: Option<(Access, Option<Expr>, usize)> = None;
+        for index in target.table.indexes.iter().filter(|index| index.is_ready()) {
+            let positions: Vec<usize> = index.positions().collect();
+            let least = best.as_ref().map_or(0, |(_, _, width)| *width);
+            for width in (least + 1..=positions.len()).rev() {
+                let leading = positions.get(..width)?;
+                if let Some((key, rest)) = self.equal(target, leading, condition) {
+                    let access = Access::Index(IndexAccess {
+                        index: Arc::clone(index),
+                        key,
+                    });
+                    best = Some((access, rest, width));
+                    break;
+                }
+            }
+        }
+        best.map(|(access, rest, _)| (access, rest))
+    }
+
+    /// Splits a condition into values that some columns, each named once, are equal to, and what is left of it.
+    fn equal(
+        &mut self,
+        target: &Target,
+        columns: &[usize],
+        condition: &Expr,
+    ) -> Option<(Key, Option<Expr>)> {
+        let table = Arc::clone(&target.table);
         let mut conjuncts = Vec::new();
         split(condition, &mut conjuncts);
-        let mut keys: Vec<Option<Expr>> = vec![None; table.key_columns().len()];
+        let mut keys: Vec<Option<Expr>> = vec![None; columns.len()];
         let mut rest: Option<Expr> = None;
         'conjuncts: for conjunct in conjuncts {
             if let Expr::BinaryOp {
@@ -249,7 +296,7 @@ impl Compiler<'_> {
                     let Some(at) = column_of(target, column) else {
                         continue;
                     };
-                    let slot = table.key_columns().iter().position(|key| *key == at);
+                    let slot = columns.iter().position(|key| *key == at);
                     if let Some(slot @ None) = slot.and_then(|slot| keys.get_mut(slot))
                         && has_no_columns(value)
                     {
@@ -272,7 +319,7 @@ impl Compiler<'_> {
             });
         }
         let values = self.over_parameters(keys.into_iter().collect::<Option<Vec<_>>>()?)?;
-        for (value, at) in values.iter().zip(table.key_columns()) {
+        for (value, at) in values.iter().zip(columns) {
             let given = value.data_type(&self.parameters).ok()?;
             let wanted = table.schema.fields().get(*at)?.data_type();
             let same_family = given == *wanted
@@ -282,7 +329,8 @@ impl Compiler<'_> {
                 return None;
             }
         }
-        Some((Key { values }, rest))
+        let columns = columns.to_vec();
+        Some((Key { columns, values }, rest))
     }
 
     /// Compiles expressions over the parameters alone.
