@@ -166,6 +166,7 @@ struct Moved {
     base: Arc<ClosedVersion>,
     adds: Vec<crate::closed_table::WrittenFile>,
     rewrite: Option<Rewrite>,
+    table: Arc<Table>,
     rows: MovedRows,
     unshadowed: Vec<Bytes>,
     relation_key: String,
@@ -178,10 +179,12 @@ async fn select_and_write(
     table: &Arc<Table>,
     closed_when: &Arc<dyn PhysicalExpr>,
 ) -> Result<Option<Moved>> {
+    // As of S: step 5 goes by this definition, or not at all.
     let (view, current) = current_table(catalog, database, table.def.oid)?;
     if current.def.storage != table.def.storage {
         return Err(CatalogError::serialization_failure());
     }
+    let table = &current;
     let manifest = view
         .manifest(table)?
         .ok_or_else(|| CatalogError::corrupted("hybrid table has no manifest"))?;
@@ -221,6 +224,7 @@ async fn select_and_write(
         base,
         adds,
         rewrite,
+        table: Arc::clone(table),
         rows: moved,
         unshadowed,
         relation_key,
@@ -268,7 +272,7 @@ async fn commit_and_show(
         }
     };
     crate::crash_point!("housekeeping::delta_committed");
-    let finish = moved.rows.finish(table, moved.unshadowed);
+    let finish = moved.rows.finish(&moved.table, moved.unshadowed);
     let shown = show(
         catalog,
         storage,
