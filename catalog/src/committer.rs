@@ -353,7 +353,7 @@ impl CommitLog {
         crate::crash_point!("commit::before_batch");
         let written = self.meta_keyspace().and_then(|meta| {
             batch.insert(&meta, meta_key::CSN, self.last_csn.to_be_bytes());
-            RowStore::write(batch)
+            self.store.write(batch)
         });
         if written.is_ok() {
             let visible = &self.counters.visible_csn;

@@ -169,6 +169,7 @@ struct Moved {
     base: Arc<ClosedVersion>,
     adds: Vec<crate::closed_table::WrittenFile>,
     rewrite: Option<Rewrite>,
+    table: Arc<Table>,
     rows: MovedRows,
     unshadowed: Vec<Bytes>,
     relation_key: String,
@@ -182,7 +183,7 @@ async fn select_and_write(
     locked: &Table,
     closed_when: &Arc<dyn PhysicalExpr>,
 ) -> Result<Option<Moved>> {
-    // The definition that the view sees: rows may have been written by it since the caller looked.
+    // As of S: rows may have been written by this definition since the caller looked, and step 5 goes by it, or not at all.
     let (view, current) = current_table(catalog, database, locked.def.oid)?;
     let table = &current;
     let same_rule =
@@ -229,6 +230,7 @@ async fn select_and_write(
         base,
         adds,
         rewrite,
+        table: Arc::clone(table),
         rows: moved,
         unshadowed,
         relation_key,
@@ -280,11 +282,13 @@ async fn commit_and_show(
         (Space::Rows(storage), moved.rows.keys.len() as u64),
         (Space::ShadowClosed(storage), moved.unshadowed.len() as u64),
     ];
-    for (index, entries) in table.indexes.iter().zip(&moved.rows.entries) {
+    for (index, entries) in moved.table.indexes.iter().zip(&moved.rows.entries) {
         left.push((Space::Index(index.def.storage), entries.len() as u64));
     }
     let first = moved.base.file_count() == 0;
-    let finish = moved.rows.finish(table, version, first, moved.unshadowed);
+    let finish = moved
+        .rows
+        .finish(&moved.table, version, first, moved.unshadowed);
     let shown = show(
         catalog,
         storage,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::definitions::StorageId;
 use crate::error::{CatalogError, Result};
@@ -172,6 +172,10 @@ impl Space {
 /// The open row store of a server.
 pub struct RowStore {
     database: Database,
+    /// As of the last batch. fjall's own snapshots can see half of a batch: whatever flushes, compacts, makes or drops a
+    /// keyspace while a batch is applied moves the visible sequence number beyond the batch's. The one writer takes
+    /// this one when no batch is under way, and everybody reads copies of it.
+    latest: RwLock<Snapshot>,
     keyspaces: Mutex<HashMap<Space, Keyspace>>,
 }
 
@@ -183,6 +187,7 @@ impl RowStore {
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .open()?;
         Ok(Self {
+            latest: RwLock::new(database.snapshot()),
             database,
             keyspaces: Mutex::new(HashMap::new()),
         })
@@ -201,11 +206,11 @@ impl RowStore {
         Ok(keyspace)
     }
 
-    /// A view of all keyspaces at one moment.
+    /// A view of all keyspaces as of the last batch.
     pub fn snapshot(self: &Arc<Self>) -> StoreSnapshot {
         StoreSnapshot {
             store: Arc::clone(self),
-            snapshot: self.database.snapshot(),
+            snapshot: self.latest.read().clone(),
         }
     }
 
@@ -217,9 +222,11 @@ impl RowStore {
             .durability(Some(PersistMode::SyncData))
     }
 
-    /// Applies a batch to all its keyspaces at once; returns when it is on disk.
-    pub(crate) fn write(batch: OwnedWriteBatch) -> Result<()> {
-        Ok(batch.commit()?)
+    /// Applies a batch to all its keyspaces at once; returns when it is on disk, and new snapshots see it. For one writer.
+    pub(crate) fn write(&self, batch: OwnedWriteBatch) -> Result<()> {
+        batch.commit()?;
+        *self.latest.write() = self.database.snapshot();
+        Ok(())
     }
 
     /// Removes the keyspaces of a storage that no definition names any more. Snapshots that still

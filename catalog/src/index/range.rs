@@ -188,7 +188,7 @@ fn encode(index: &Index, rows: &[Vec<ScalarValue>]) -> Result<Vec<Bytes>> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Array, Int64Array, RecordBatch, StringViewArray};
+    use arrow::array::{Int64Array, RecordBatch, StringViewArray};
     use datafusion::prelude::{col, lit};
 
     use super::*;
