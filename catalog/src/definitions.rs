@@ -217,7 +217,7 @@ pub struct ExternalTableDef {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum RelationDef {
     /// A table with rows of its own.
-    Table(TableDef),
+    Table(Box<TableDef>),
     /// A view.
     View(ViewDef),
     /// A read-only table over files.
@@ -360,7 +360,7 @@ impl Relation {
     /// Derives what statements need from a definition.
     pub fn new(def: RelationDef) -> Result<Self> {
         Ok(match def {
-            RelationDef::Table(def) => Self::Table(Arc::new(Table::new(def)?)),
+            RelationDef::Table(def) => Self::Table(Arc::new(Table::new(*def)?)),
             RelationDef::View(def) => Self::View(Arc::new(def)),
             RelationDef::External(def) => Self::External(Arc::new(def)),
         })
@@ -369,7 +369,7 @@ impl Relation {
     /// The stored form.
     pub fn def(&self) -> RelationDef {
         match self {
-            Self::Table(table) => RelationDef::Table(table.def.clone()),
+            Self::Table(table) => RelationDef::Table(Box::new(table.def.clone())),
             Self::View(def) => RelationDef::View(def.as_ref().clone()),
             Self::External(def) => RelationDef::External(def.as_ref().clone()),
         }
@@ -584,7 +584,9 @@ pub(crate) mod tests {
             }),
             closing: None,
             schedules: Schedules::default(),
+            retention_s: None,
             history: None,
+            indexes: Vec::new(),
         })
         .unwrap()
     }

@@ -220,6 +220,8 @@ mod tests {
             primary_key: None,
             closing: None,
             schedules: Schedules::default(),
+            retention_s: None,
+            history: None,
             indexes: vec![IndexDef {
                 oid: 5,
                 name: "i".to_string(),

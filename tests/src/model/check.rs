@@ -71,7 +71,8 @@ pub fn check(wire: &mut Wire, kind: Kind, flat: &Flat, random: &mut StdRng) -> R
 fn looked_up(wire: &mut Wire, flat: &Flat, random: &mut StdRng) -> Result<(), Failed> {
     let value = value(random, flat);
     let text = value.to_string();
-    let sql = format!("SELECT {COLUMNS} FROM m WHERE v = $1");
+    let all = columns(flat);
+    let sql = format!("SELECT {all} FROM m WHERE v = $1");
     let mut found = wire.extended(&sql, &[Some(&text)], Format::Text)?.texts();
     let mut expected: Vec<_> = flat
         .rows

@@ -277,7 +277,13 @@ impl Change {
             }
             return Err(PgError::new(sqlstate::DUPLICATE_COLUMN, exists));
         }
-        let (definition, key) = column_definition(planner, column, &def.columns)?;
+        let (definition, key, uniques) = column_definition(planner, column, &def.columns)?;
+        if !uniques.is_empty() {
+            return Err(
+                PgError::unsupported("a constraint cannot be added with a column")
+                    .with_hint("Add the column, then use CREATE UNIQUE INDEX."),
+            );
+        }
         if key.is_some() {
             return Err(PgError::unsupported(
                 "a primary key cannot be added to a table that exists",
