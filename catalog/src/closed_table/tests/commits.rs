@@ -1,8 +1,8 @@
 //! Creating, committing, reopening, and what a crash leaves behind.
 
 use super::{
-    Array, ClosedTable, ClosedTableError, ClosedTableSpec, Fixture, SqlType, contracts,
-    contracts_schema, number, session, stream_of,
+    Array, ClosedTable, ClosedTableError, ClosedTableSpec, ColumnFiles, Fixture, SqlType,
+    contracts, contracts_schema, number, session, stream_of,
 };
 use std::sync::Arc;
 
@@ -50,6 +50,7 @@ async fn a_created_table_is_adopted_but_no_other() {
         SqlType::Text.field("valid_from", false),
     ]));
     let other = ClosedTableSpec {
+        columns: ColumnFiles::unaltered(&other_schema).expect("columns"),
         schema: other_schema,
         ..fixture.spec.clone()
     };
@@ -226,6 +227,7 @@ async fn a_type_that_delta_lacks_is_refused() {
     let schema = Arc::new(Schema::new(vec![SqlType::Interval.field("i", false)]));
     let fixture = Fixture::contracts().await;
     let refused = ClosedTable::open(ClosedTableSpec {
+        columns: ColumnFiles::unaltered(&schema).expect("columns"),
         schema,
         key: vec![0],
         ..fixture.spec
