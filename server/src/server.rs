@@ -16,6 +16,7 @@ use crate::clock;
 use crate::error::Result;
 use crate::pg_catalog::{self, ActivityRow};
 use crate::sql::date_comparison::DateComparison;
+use crate::sql::numeric::NumericPlanner;
 use crate::sql::operators::IntervalPlanner;
 use crate::workload::Workload;
 
@@ -48,6 +49,7 @@ impl Server {
         options.execution.listing_table_ignore_subdirectory = false;
         let mut planners = nyala_udfs::expr_planners();
         planners.push(Arc::new(IntervalPlanner));
+        planners.push(Arc::new(NumericPlanner));
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(Arc::clone(workload.runtime()))

@@ -22,6 +22,7 @@ pub mod dml;
 mod kernel;
 pub mod names;
 pub mod normalize;
+pub mod numeric;
 pub mod operators;
 pub mod parameters;
 pub mod parse;

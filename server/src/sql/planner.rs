@@ -46,7 +46,7 @@ use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::names::{self, RelationName};
 use crate::sql::types::PostgresTypes;
-use crate::sql::{as_of, casts, dml, normalize, parameters, parse};
+use crate::sql::{as_of, casts, dml, normalize, numeric, parameters, parse};
 use crate::workload::Workload;
 
 /// First character of names that only Nyala itself puts into a tree; no client can type a name that
@@ -212,6 +212,7 @@ impl Planner {
         let plan = SqlToRel::new_with_options(self, Self::parser_options())
             .sql_statement_to_plan_with_context(statement, &mut context)?;
         let plan = casts::resolve_unknown_literals(plan, &self.input)?;
+        let plan = plan.transform_up_with_subqueries(numeric::averages)?.data;
         normalize::bound_scalar_subqueries(plan)
     }
 

@@ -1,0 +1,288 @@
+//! Division and averages of `numeric`.
+//!
+//! DataFusion's quotient of decimals has four digits more than the dividend, and what is behind them is cut off. PostgreSQL
+//! gives 16 significant digits at least, rounded. A column here has one scale for all values, so quotients and averages have
+//! [`SCALE`] digits behind the point, or as many as an operand has, rounded half away from zero. As in PostgreSQL the average
+//! of integers is `numeric`, too.
+//!
+//! [`NumericPlanner`] plans quotients; [`averages`] makes an average the quotient of a sum and a count, which a query that asks
+//! for these as well computes once.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, i256};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, DFSchema, Result as DataFusionResult};
+use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Aggregate, Cast, Expr, ExprSchemable, LogicalPlan, Projection};
+use sqlparser::ast::BinaryOperator;
+
+use crate::error::{PgError, Result, sqlstate};
+use crate::pgwire::encode::TimeZone;
+use crate::sql::kernel::{Argument, Kernel};
+
+/// Digits behind the point of quotients and averages.
+const SCALE: i8 = 16;
+
+/// `bigint` as a decimal.
+const BIGINT: DataType = DataType::Decimal128(19, 0);
+
+/// What a sum of `bigint` is taken in.
+const BIGINT_SUM: DataType = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0);
+
+/// Plans `numeric / numeric`.
+#[derive(Debug)]
+pub struct NumericPlanner;
+
+impl ExprPlanner for NumericPlanner {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        if expr.op != BinaryOperator::Divide {
+            return Ok(PlannerResult::Original(expr));
+        }
+        // Names that only an outer query knows have no type here.
+        let types = expr.left.get_type(schema).ok();
+        Ok(match types.zip(expr.right.get_type(schema).ok()) {
+            Some((left, right))
+                if (is_decimal(&left) && is_exact(&right))
+                    || (is_exact(&left) && is_decimal(&right)) =>
+            {
+                PlannerResult::Planned(quotient(expr.left, &left, expr.right, &right))
+            }
+            _ => PlannerResult::Original(expr),
+        })
+    }
+}
+
+fn is_decimal(ty: &DataType) -> bool {
+    matches!(ty, DataType::Decimal128(..))
+}
+
+fn is_exact(ty: &DataType) -> bool {
+    is_decimal(ty) || ty.is_signed_integer()
+}
+
+fn quotient(
+    dividend: Expr,
+    dividend_type: &DataType,
+    divisor: Expr,
+    divisor_type: &DataType,
+) -> Expr {
+    let scale = |ty: &DataType| match ty {
+        DataType::Decimal128(_, scale) => *scale,
+        _ => 0,
+    };
+    let scale = SCALE.max(scale(dividend_type)).max(scale(divisor_type));
+    let decimal = |expr: Expr, ty: &DataType| match is_decimal(ty) {
+        true => expr,
+        false => Expr::Cast(Cast::new(Box::new(expr), BIGINT)),
+    };
+    let operands = vec![
+        decimal(dividend, dividend_type),
+        decimal(divisor, divisor_type),
+    ];
+    let result = DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale);
+    // The result's scale is part of what the kernel computes, and told to it by a third operand.
+    let kernel = Kernel::new("nyala_numeric_divide", result, divide);
+    let scale = datafusion::logical_expr::lit(i64::from(scale));
+    kernel.call([operands, vec![scale]].concat())
+}
+
+fn divide(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    let [dividends, divisors, scale] = arguments else {
+        return Err(PgError::internal("a division has two operands and a scale"));
+    };
+    let wrong = || PgError::internal("a division of other types");
+    let scale = scale
+        .values()
+        .as_primitive_opt::<arrow::datatypes::Int64Type>()
+        .filter(|scale| scale.len() == 1)
+        .and_then(|scale| i8::try_from(scale.value(0)).ok())
+        .ok_or_else(wrong)?;
+    let of = |argument: &Argument| match argument.values().data_type() {
+        DataType::Decimal128(_, scale) => Some(*scale),
+        _ => None,
+    };
+    let shift = scale + of(divisors).ok_or_else(wrong)? - of(dividends).ok_or_else(wrong)?;
+    let shift = u32::try_from(shift).map_err(|_| wrong())?;
+    let factor = i256::from_i128(10)
+        .checked_pow(shift)
+        .ok_or_else(overflow)?;
+    let left = dividends.values().as_primitive::<Decimal128Type>();
+    let right = divisors.values().as_primitive::<Decimal128Type>();
+    let rows = match (dividends.is_scalar(), divisors.is_scalar()) {
+        (true, false) => right.len(),
+        _ => left.len(),
+    };
+    let mut quotients = Decimal128Array::builder(rows);
+    for row in 0..rows {
+        let at = if dividends.is_scalar() { 0 } else { row };
+        let by = if divisors.is_scalar() { 0 } else { row };
+        if left.is_null(at) || right.is_null(by) {
+            quotients.append_null();
+            continue;
+        }
+        quotients.append_value(rounded(left.value(at), factor, right.value(by))?);
+    }
+    let quotients = quotients
+        .finish()
+        .with_precision_and_scale(DECIMAL128_MAX_PRECISION, scale)?;
+    quotients
+        .validate_decimal_precision(DECIMAL128_MAX_PRECISION)
+        .map_err(|_| overflow())?;
+    Ok(Arc::new(quotients))
+}
+
+/// `dividend * factor / divisor`, rounded half away from zero.
+fn rounded(dividend: i128, factor: i256, divisor: i128) -> Result<i128> {
+    if divisor == 0 {
+        return Err(PgError::new(sqlstate::DIVISION_BY_ZERO, "division by zero"));
+    }
+    let dividend = i256::from_i128(dividend)
+        .checked_mul(factor)
+        .ok_or_else(overflow)?;
+    let divisor = i256::from_i128(divisor);
+    let quotient = dividend.checked_div(divisor).ok_or_else(overflow)?;
+    let rest = dividend.checked_rem(divisor).ok_or_else(overflow)?;
+    let twice = rest.wrapping_abs().checked_mul(i256::from_i128(2));
+    let up = twice.ok_or_else(overflow)? >= divisor.wrapping_abs();
+    let negative = dividend.is_negative() != divisor.is_negative();
+    let quotient = match (up, negative) {
+        (false, _) => quotient,
+        (true, true) => quotient.wrapping_sub(i256::ONE),
+        (true, false) => quotient.wrapping_add(i256::ONE),
+    };
+    quotient.to_i128().ok_or_else(overflow)
+}
+
+fn overflow() -> PgError {
+    PgError::new(
+        sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+        "value overflows numeric format",
+    )
+}
+
+/// Before type coercion: averages of `numeric` and integers become quotients of sums and counts.
+pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Aggregate(aggregate) = plan else {
+        return Ok(Transformed::no(plan));
+    };
+    let schema = Arc::clone(aggregate.input.schema());
+    let found = aggregate
+        .aggr_expr
+        .iter()
+        .map(|expr| average(expr, &schema));
+    let found: Vec<Option<Average>> = found.collect();
+    if found.iter().all(Option::is_none) {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    let mut computed: Vec<Expr> = Vec::new();
+    let mut once = |expr: &Expr| {
+        if !computed.contains(expr) {
+            computed.push(expr.clone());
+        }
+    };
+    for (expr, average) in aggregate.aggr_expr.iter().zip(&found) {
+        match average {
+            Some(average) => [&average.sum, &average.count]
+                .into_iter()
+                .for_each(&mut once),
+            None => once(expr),
+        }
+    }
+    let Aggregate {
+        input, group_expr, ..
+    } = aggregate.clone();
+    let inner = Aggregate::try_new(input, group_expr, computed)?;
+    let inner_schema = Arc::clone(&inner.schema);
+    let groups = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
+    let output = |expr: &Expr| Expr::Column(Column::from_name(expr.schema_name().to_string()));
+    let mut results = Vec::with_capacity(aggregate.schema.fields().len());
+    for at in 0..groups {
+        results.push(Expr::Column(Column::from(inner_schema.qualified_field(at))));
+    }
+    for (expr, average) in aggregate.aggr_expr.iter().zip(&found) {
+        results.push(match average {
+            None => output(expr),
+            Some(average) => {
+                let (sum, count) = (output(&average.sum), output(&average.count));
+                let sum_type = sum.get_type(&inner_schema)?;
+                let average = quotient(sum, &sum_type, null_if_zero(count)?, &DataType::Int64);
+                average.alias(expr.schema_name().to_string())
+            }
+        });
+    }
+    let projection = Projection::try_new(results, Arc::new(LogicalPlan::Aggregate(inner)))?;
+    Ok(Transformed::yes(LogicalPlan::Projection(projection)))
+}
+
+/// An average of nothing is NULL, as its sum is; so is the count by which that is divided.
+fn null_if_zero(count: Expr) -> DataFusionResult<Expr> {
+    let zero = count.clone().eq(datafusion::logical_expr::lit(0_i64));
+    let null = datafusion::logical_expr::lit(datafusion::common::ScalarValue::Int64(None));
+    datafusion::logical_expr::when(zero, null).otherwise(count)
+}
+
+/// What an average is the quotient of.
+struct Average {
+    sum: Expr,
+    count: Expr,
+}
+
+fn average(expr: &Expr, schema: &DFSchema) -> Option<Average> {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
+        return None;
+    };
+    let [argument] = params.args.as_slice() else {
+        return None;
+    };
+    let ty = argument.get_type(schema).ok()?;
+    if func.name() != "avg" || !is_exact(&ty) {
+        return None;
+    }
+    let call = |func, argument: Expr| {
+        Expr::AggregateFunction(AggregateFunction::new_udf(
+            func,
+            vec![argument],
+            params.distinct,
+            params.filter.clone(),
+            params.order_by.clone(),
+            params.null_treatment,
+        ))
+    };
+    let summed = match ty {
+        DataType::Int64 => Expr::Cast(Cast::new(Box::new(argument.clone()), BIGINT_SUM)),
+        _ => argument.clone(),
+    };
+    Some(Average {
+        sum: call(sum_udaf(), summed),
+        count: call(count_udaf(), argument.clone()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotients_are_rounded_half_away_from_zero() {
+        let by = |dividend, shift, divisor| {
+            let factor = i256::from_i128(10).checked_pow(shift).unwrap();
+            rounded(dividend, factor, divisor).unwrap()
+        };
+        assert_eq!(by(5, 0, 2), 3);
+        assert_eq!(by(-5, 0, 2), -3);
+        assert_eq!(by(5, 0, -2), -3);
+        assert_eq!(by(5, 4, 3), 16_667);
+        assert_eq!(by(-4, 4, -3), 13_333);
+        assert!(rounded(1, i256::ONE, 0).is_err());
+        assert!(rounded(i128::MAX, i256::from_i128(10), 1).is_err());
+    }
+}
