@@ -380,7 +380,7 @@ impl CommitLog {
         request: CommitRequest,
         batch: &mut fjall::OwnedWriteBatch,
     ) -> Result<u64> {
-        let hashes = self.check(&request)?;
+        let mut hashes = self.check(&request)?;
         // Everything that can fail comes before the csn is taken and the batch is touched.
         let meta = self.meta_keyspace()?;
         let mut spaces = Vec::with_capacity(request.tables.len());
@@ -528,7 +528,7 @@ impl CommitLog {
                 let space = Space::Fresh(storage);
                 self.next_shadow_log(space, version, csn, first, &cleared, touched);
             }
-            other => self.row_move(other, csn, move_spaces, batch),
+            other => hashes.extend(self.row_move(other, csn, move_spaces, batch)),
         }
         for hash in &hashes {
             self.written.insert(*hash, csn);
@@ -537,14 +537,19 @@ impl CommitLog {
         Ok(csn)
     }
 
-    /// Housekeeping's part of a commit.
+    /// Housekeeping's part of a commit. Returns hashes of keys that count as written by it.
+    ///
+    /// A transaction that saw a row as open before it was moved brings no entry for an indexed value that it leaves as it
+    /// was; with the row the entry has gone. So in a table with indexes a move is a write to the keys moved, and the first
+    /// committer wins.
     fn row_move(
         &mut self,
         row_move: Option<Move>,
         csn: u64,
         move_spaces: Option<MoveSpaces>,
         batch: &mut fjall::OwnedWriteBatch,
-    ) {
+    ) -> Vec<u64> {
+        let mut written = Vec::new();
         match row_move {
             None => {}
             Some(Move::Begin(storage)) => {
@@ -568,6 +573,9 @@ impl CommitLog {
                     for key in moved.iter().filter(|key| !touched.contains(*key)) {
                         batch.remove(&spaces.rows, &**key);
                         self.fills.written(storage, key);
+                        if !entries.is_empty() {
+                            written.push(self.hash(Some(storage), key));
+                        }
                         if let Some(fresh) = &spaces.fresh {
                             batch.insert(fresh, &**key, fresh_value(None));
                             self.shadow_logs.written(Space::Fresh(storage), key, csn);
@@ -591,6 +599,7 @@ impl CommitLog {
                 Move::BeginOffload(_) | Move::FinishOffload { .. } | Move::AbandonOffload { .. },
             ) => {}
         }
+        written
     }
 
     /// Starts the log of a version that this commit makes visible. What is in the files now leaves it, except for keys that

@@ -28,6 +28,7 @@ pub mod parameters;
 pub mod parse;
 pub mod planner;
 pub mod point;
+mod precedence;
 pub mod procedures;
 pub mod query;
 mod restore;

@@ -10,6 +10,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::dialect::dialect_of;
+use crate::sql::precedence;
 
 /// Bytes of one query string.
 const QUERY_BYTES_MAX: usize = 64 << 20;
@@ -171,7 +172,11 @@ fn statements(parser: &mut Parser<'_>) -> Result<Vec<Tree>, ParserError> {
             Some(external) => Tree::CreateExternalTable(external),
             None => match parser.maybe_parse(table_as_with_names)? {
                 Some(create) => Tree::Sql(Box::new(Statement::CreateTable(create))),
-                None => Tree::Sql(Box::new(parser.parse_statement()?)),
+                None => {
+                    let mut statement = parser.parse_statement()?;
+                    precedence::restore(&mut statement);
+                    Tree::Sql(Box::new(statement))
+                }
             },
         });
         let next = parser.peek_token();
@@ -330,7 +335,8 @@ pub fn parse_expression(text: &str) -> Result<sqlparser::ast::Expr> {
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(NESTING_MAX)
         .try_with_sql(text)?;
-    let expr = parser.parse_expr()?;
+    let mut expr = parser.parse_expr()?;
+    precedence::restore(&mut expr);
     let next = parser.peek_token();
     if next.token != Token::EOF {
         return Err(PgError::syntax(format!(
@@ -348,7 +354,9 @@ pub fn parse_query(text: &str) -> Result<Box<sqlparser::ast::Query>> {
     let mut parser = Parser::new(dialect_of(&tokens))
         .with_recursion_limit(NESTING_MAX)
         .with_tokens_with_locations(tokens);
-    Ok(parser.parse_query()?)
+    let mut query = parser.parse_query()?;
+    precedence::restore(&mut query);
+    Ok(query)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::{MemTable, TableFunctionArgs};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -374,10 +374,24 @@ impl Planner {
         let [expr] = projection.expr.as_slice() else {
             return Ok(None);
         };
-        Ok(match self.simplifier().simplify(expr.clone())?.unalias() {
-            Expr::Literal(value, _) => Some(value),
-            _ => None,
-        })
+        // What depends on a row, a parameter or a subquery stays something else than functions of literals.
+        let expr = self.simplifier().simplify(expr.clone())?.unalias();
+        let lasting = !expr.exists(|part| {
+            Ok(!matches!(
+                part,
+                Expr::Literal(..) | Expr::ScalarFunction(_) | Expr::Cast(_) | Expr::BinaryExpr(_)
+            ))
+        })?;
+        if !lasting {
+            return Ok(None);
+        }
+        let none = DFSchema::empty();
+        let compiled = self.state.create_physical_expr(expr, &none)?;
+        let one_row = RecordBatchOptions::new().with_row_count(Some(1));
+        let one_row =
+            RecordBatch::try_new_with_options(Arc::clone(none.inner()), Vec::new(), &one_row)?;
+        let value = compiled.evaluate(&one_row)?.into_array(1)?;
+        Ok(Some(ScalarValue::try_from_array(&value, 0)?))
     }
 
     fn simplifier(&self) -> ExprSimplifier {
