@@ -613,11 +613,9 @@ impl CommitLog {
         in_files: &[Bytes],
         touched: HashSet<Bytes>,
     ) {
-        let known = match first {
-            true => Some(HashSet::new()),
-            false => self.shadow_logs.keys(space),
-        };
-        match known {
+        // Before the first version nothing was shadowed but what was written since the files were made.
+        let known = self.shadow_logs.keys(space);
+        match known.or_else(|| first.then(HashSet::new)) {
             Some(mut left) => {
                 for key in in_files {
                     left.remove(key);

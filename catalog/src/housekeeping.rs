@@ -460,8 +460,9 @@ async fn recover_table(
         version = latest.version(),
         "housekeeping was cut off and is finished"
     );
-    // The log was made from the stored shadow at start, or is dropped.
-    let finish = moved.finish(table, latest.version(), false, Vec::new());
+    let base = closed.at_version(manifest.closed_version).await?;
+    let first = base.file_count() == 0;
+    let finish = moved.finish(table, latest.version(), first, Vec::new());
     let relation_key = meta_key::relation(database.oid, table.def.oid);
     show(
         catalog,
@@ -472,7 +473,7 @@ async fn recover_table(
         vec![relation_key],
     )
     .await
-    .map(drop)
+    .map(|csn| closed.superseded(base.version(), csn))
 }
 
 /// The table as it is now, and a view of now.
