@@ -1,12 +1,12 @@
 //! Secondary indexes on the row store: what they are, and the protocol that keeps them.
 //!
 //! An **entry** is the arrow-row encoding of a row's indexed columns, in the order the index declares, followed by the
-//! row's key ([`entry`]). All entries of an index lie in a keyspace of its own, so that the rows of one value, of one
+//! row's key (`entry`). All entries of an index lie in a keyspace of its own, so that the rows of one value, of one
 //! prefix of values, or of a range of values, are neighbours. Every open row has an entry, rows with NULLs too; closed
 //! rows have none.
 //!
 //! **Kept with the rows.** The transaction that writes a row knows what the row was: its own earlier write, or the
-//! row at its snapshot. So it can tell which entry goes and which comes ([`delta`]), and both travel in its commit
+//! row at its snapshot. So it can tell which entry goes and which comes (`delta`), and both travel in its commit
 //! request beside the row. That is exact, although the committer reads nothing: if anybody else has changed the row
 //! after the snapshot, the commit fails, because the first committer of a key wins. Rollback, savepoints and own reads
 //! need nothing of their own, since the entries lie in the write buffer next to the rows. Housekeeping sends the
@@ -19,7 +19,7 @@
 //! finds the duplicate when it is run again. NULLs are distinct unless the index says otherwise; then the entry is not
 //! *exclusive*, and nothing is looked up.
 //!
-//! **Building** ([`build`]) an index over rows that are there, while writers go on:
+//! **Building** (`build`) an index over rows that are there, while writers go on:
 //!
 //! 1. **begin** (`index::begun`): the definition is committed as *building*. Writers rely on the table's definition, so
 //!    whoever commits from now on knows the index and keeps its entries. Nobody reads it yet.
@@ -36,8 +36,8 @@
 //! the session. Nobody waits. Inside a transaction block the index has to be as atomic as the block: the entries of all
 //! rows at the snapshot go into the write buffer, and the commit fails if anybody has written to the table since.
 //!
-//! **Reading.** [`choose`] finds the index that leaves the fewest rows, if that are few enough, by reading its entries;
-//! the scan then fetches rows by their keys. [`lookup`] serves statements that were compiled for one value. Both use
+//! **Reading.** `choose` finds the index that leaves the fewest rows, if that are few enough, by reading its entries;
+//! the scan then fetches rows by their keys. `lookup` serves statements that were compiled for one value. Both use
 //! the snapshot that the rows are read from, so an entry and its row are of one moment.
 
 use std::sync::Arc;

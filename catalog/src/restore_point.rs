@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The keys and rows in the last two lines that did not go into the snapshot's files (few, or the files would have been
-//! replaced) and the shadow go into the point's own file ([`file`]). So a point is exact: it has the rows of S, all of them
+//! replaced) and the shadow go into the point's own file (`file`). So a point is exact: it has the rows of S, all of them
 //! and no other.
 //!
 //! - A point is named by the commit that shows the snapshot, or, if nothing had to be replaced, by one of its own.
