@@ -37,17 +37,17 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, by_storage};
 use crate::closed_table::{ClosedTable, ClosedVersion, Rewrite};
 use crate::committer::{CommitRequest, Move};
-use crate::definitions::{DatabaseDef, Oid, Relation, StorageId, Table};
+use crate::definitions::{DatabaseDef, Oid, StorageId, Table};
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::index::entry::Entry;
 use crate::key_range::KeyRange;
 use crate::manifest::Manifest;
 use crate::open_table::{OpenScanExec, RowSource};
+use crate::rewriting::{self, Intent, begin};
 use crate::row_codec::Bytes;
 use crate::row_store::{Space, meta_key};
 use crate::transaction::ReadView;
@@ -66,13 +66,6 @@ pub struct HousekeepingReport {
     pub files_written: u64,
     /// Visible version of the closed table after the run.
     pub closed_version: u64,
-}
-
-/// A run that has begun.
-#[derive(Debug, Serialize, Deserialize)]
-struct Intent {
-    database: Oid,
-    table: Oid,
 }
 
 /// Moves the rows for which `closed_when` is true.
@@ -112,7 +105,8 @@ async fn round(
     {
         recover_table(catalog, database, &table).await?;
     }
-    begin(catalog, database, &table).await?;
+    let told = Move::Begin(storage);
+    begin(catalog, database, &table, meta_key::intent(storage), told).await?;
     match select_and_write(catalog, database, compiled, &table, closed_when).await {
         Ok(Some(moved)) => {
             let rows = moved.rows.keys.len();
@@ -332,25 +326,6 @@ async fn definition_changed(
     }
 }
 
-/// Step 1.
-async fn begin(catalog: &Catalog, database: &DatabaseDef, table: &Table) -> Result<()> {
-    let intent = Intent {
-        database: database.oid,
-        table: table.def.oid,
-    };
-    let storage = table.def.storage;
-    let request = CommitRequest {
-        snapshot_csn: u64::MAX,
-        meta: vec![(
-            meta_key::intent(storage),
-            Some(serde_json::to_vec(&intent)?),
-        )],
-        row_move: Some(Move::Begin(storage)),
-        ..CommitRequest::default()
-    };
-    catalog.commit(request).await.map(drop)
-}
-
 /// Gives a run up before step 4.
 async fn abandon(catalog: &Catalog, storage: StorageId) -> Result<()> {
     let request = CommitRequest {
@@ -476,28 +451,20 @@ async fn recover_table(
     .map(|csn| closed.superseded(base.version(), csn))
 }
 
-/// The table as it is now, and a view of now.
+/// The table as it is now, which has closed rows, and a view of now.
 fn current_table(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
     oid: Oid,
 ) -> Result<(ReadView, Arc<Table>)> {
-    let transaction = catalog.begin(database)?;
-    let view = transaction.view().clone();
-    match view.definitions.relation_by_oid(oid) {
-        Some(Relation::Table(table)) if table.is_hybrid() => {
-            let table = Arc::clone(table);
-            Ok((view, table))
-        }
-        Some(other) => Err(CatalogError::new(
+    let (view, table) = rewriting::current_table(catalog, database, oid)?;
+    if !table.is_hybrid() {
+        return Err(CatalogError::new(
             ErrorKind::WrongObjectType,
-            format!("\"{}\" is not a table with closed_when", other.name()),
-        )),
-        None => Err(CatalogError::new(
-            ErrorKind::UndefinedTable,
-            format!("relation with OID {oid} does not exist"),
-        )),
+            format!("\"{}\" is not a table with closed_when", table.def.name),
+        ));
     }
+    Ok((view, table))
 }
 
 /// Open rows that match, at most a round's; their keys are collected as the stream is read.

@@ -11,7 +11,8 @@
 //! after the snapshot, the commit fails, because the first committer of a key wins. Rollback, savepoints and own reads
 //! need nothing of their own, since the entries lie in the write buffer next to the rows. Housekeeping sends the
 //! entries of the rows it moves out; the committer leaves those of rows that were written in the meantime, as it does
-//! with the rows. TRUNCATE gives the table and its indexes new storages.
+//! with the rows, and a move counts as a write to the keys moved: whoever saw such a row as open would bring no entry for a
+//! value that it leaves as it was. TRUNCATE gives the table and its indexes new storages.
 //!
 //! **Uniqueness.** A write looks the new value up at its snapshot, own writes included, when all writes of its batch
 //! are known: a value that the same batch gives up is free. Two transactions that add one value do not see each other;

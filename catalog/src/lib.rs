@@ -26,6 +26,7 @@ mod job_log;
 mod key_range;
 mod manifest;
 mod open_table;
+mod rewriting;
 mod row_cache;
 mod row_codec;
 mod row_store;

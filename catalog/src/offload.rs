@@ -24,17 +24,17 @@ use std::sync::Arc;
 
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::ExecutionPlan;
-use serde::{Deserialize, Serialize};
 
 use crate::catalog::{Catalog, by_storage};
 use crate::closed_table::{ClosedTable, ClosedVersion, Rewrite, WrittenFile};
 use crate::committer::{CommitRequest, Move};
-use crate::definitions::{DatabaseDef, Oid, Relation, StorageId, Table};
+use crate::definitions::{DatabaseDef, Oid, StorageId, Table};
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::key_range::KeyRange;
 use crate::manifest::SnapshotManifest;
 use crate::open_table::{OpenScanExec, RowSource};
 use crate::restore_point;
+use crate::rewriting::{Intent, begin, current_table};
 use crate::row_codec::Bytes;
 use crate::row_store::{Space, meta_key};
 use crate::transaction::ReadView;
@@ -57,13 +57,6 @@ pub struct OffloadReport {
     pub snapshot_version: u64,
 }
 
-/// A run that has begun.
-#[derive(Debug, Serialize, Deserialize)]
-struct Intent {
-    database: Oid,
-    table: Oid,
-}
-
 /// Refreshes the snapshot of a table, and makes a restore point of `now_us`, in microseconds since 1970.
 pub async fn run(
     catalog: &Arc<Catalog>,
@@ -82,7 +75,15 @@ pub async fn run(
     let storage = table.def.storage;
     let lock = catalog.rewriter(storage);
     let _rewriter = lock.lock().await;
-    begin(catalog, database, &table).await?;
+    let told = Move::BeginOffload(storage);
+    begin(
+        catalog,
+        database,
+        &table,
+        meta_key::offload_intent(storage),
+        told,
+    )
+    .await?;
     crate::crash_point!("offload::begun");
     let outcome = refresh(catalog, database, oid, storage, now_us).await;
     if outcome.is_err() {
@@ -357,25 +358,6 @@ fn open_rows(
     Ok(scan.execute(0, context)?)
 }
 
-/// Step 1.
-async fn begin(catalog: &Catalog, database: &DatabaseDef, table: &Table) -> Result<()> {
-    let intent = Intent {
-        database: database.oid,
-        table: table.def.oid,
-    };
-    let storage = table.def.storage;
-    let request = CommitRequest {
-        snapshot_csn: u64::MAX,
-        meta: vec![(
-            meta_key::offload_intent(storage),
-            Some(serde_json::to_vec(&intent)?),
-        )],
-        row_move: Some(Move::BeginOffload(storage)),
-        ..CommitRequest::default()
-    };
-    catalog.commit(request).await.map(drop)
-}
-
 /// Whether rows were written since the table's last restore point.
 fn changed_since_last_point(view: &ReadView, table: &Table, version: u64) -> Result<bool> {
     let Some(last) = view.restore_points(table)?.pop() else {
@@ -421,24 +403,4 @@ pub(crate) async fn recover(catalog: &Arc<Catalog>) -> Result<()> {
         abandon(catalog, storage).await?;
     }
     Ok(())
-}
-
-/// The table as it is now, and a view of now.
-pub(crate) fn current_table(
-    catalog: &Arc<Catalog>,
-    database: &DatabaseDef,
-    oid: Oid,
-) -> Result<(ReadView, Arc<Table>)> {
-    let transaction = catalog.begin(database)?;
-    let view = transaction.view().clone();
-    match view.definitions.relation_by_oid(oid) {
-        Some(Relation::Table(table)) => {
-            let table = Arc::clone(table);
-            Ok((view, table))
-        }
-        _ => Err(CatalogError::new(
-            ErrorKind::UndefinedTable,
-            format!("relation with OID {oid} does not exist"),
-        )),
-    }
 }

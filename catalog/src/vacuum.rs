@@ -19,8 +19,8 @@ use crate::committer::CommitRequest;
 use crate::definitions::{DatabaseDef, Oid, StorageId, Table};
 use crate::error::Result;
 use crate::manifest::{Manifest, SnapshotManifest};
-use crate::offload::current_table;
 use crate::restore_point::RestorePoint;
+use crate::rewriting::current_table;
 
 /// Seconds that restore points are kept where the table does not say.
 pub const RETENTION_S: u64 = 7 * 24 * 60 * 60;
