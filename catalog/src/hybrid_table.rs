@@ -20,7 +20,7 @@
 //! - Projection, filters and limits reach both sides. The closed side prunes files by their
 //!   statistics; one whose files are all pruned is not read.
 //! - With an empty shadow the closed side is read as it is: no key column that the query did not ask
-//!   for, no filter on top.
+//!   for, no filter on top. With one the rows of its keys are left out by position ([`crate::shadow_log`]).
 
 use std::collections::HashSet;
 use std::sync::Arc;

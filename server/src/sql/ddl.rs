@@ -154,8 +154,9 @@ fn place(
 
 /// 42939 for a name that stands for a part of a table.
 fn part_name(name: &str) -> PgError {
-    PgError::new("42939", format!("unacceptable relation name \"{name}\""))
-        .with_detail("Names that end in $open, $closed or $snapshot stand for parts of tables.")
+    PgError::new("42939", format!("unacceptable relation name \"{name}\"")).with_detail(
+        "Names that end in $open, $closed, $snapshot or $history stand for parts of tables.",
+    )
 }
 
 fn refuse_table_options(create: &CreateTable) -> Result<()> {
