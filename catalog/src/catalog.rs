@@ -431,6 +431,12 @@ impl Catalog {
         handles.seen_as(spec, |_| Ok(snapshot))
     }
 
+    /// The handle on a table's snapshot, if a statement has opened it.
+    pub(crate) fn opened_snapshot(&self, table: &Table) -> Option<ClosedTable> {
+        let mut snapshots = self.snapshots.lock();
+        snapshots.get_mut(&table.def.storage)?.of_definition(table)
+    }
+
     fn snapshot_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
         let path = self.snapshot_path(table.def.storage);
         Ok(ClosedTableSpec {

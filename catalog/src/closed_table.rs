@@ -276,6 +276,11 @@ impl ClosedTable {
 
     /// One version of the table, loaded at most once; only the commits since the nearest loaded
     /// older version are read.
+    /// A version, if it is in memory.
+    pub(crate) fn loaded(&self, version: u64) -> Option<Arc<ClosedVersion>> {
+        self.versions.get(version)
+    }
+
     pub async fn at_version(&self, version: u64) -> Result<Arc<ClosedVersion>> {
         if let Some(loaded) = self.versions.get(version) {
             return Ok(loaded);

@@ -122,14 +122,20 @@ pub struct ClosingRule {
     pub folder: String,
 }
 
-/// When a table's jobs run by themselves, as cron patterns of five fields, in UTC.
+/// When a table's jobs run by themselves: cron patterns of five fields, in UTC, and what else starts one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedules {
     /// Offload.
     pub offload: Option<String>,
     /// Housekeeping.
     pub housekeeping: Option<String>,
+    /// A snapshot is refreshed when its fresh rows are so many percent of its rows; 0: only when it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offload_percent: Option<u8>,
 }
+
+/// [`Schedules::offload_percent`] of tables that do not say.
+pub const OFFLOAD_PERCENT: u8 = 10;
 
 /// A table with rows of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

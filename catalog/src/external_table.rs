@@ -34,6 +34,10 @@ use url::Url;
 use crate::definitions::ExternalFormat;
 use crate::types::SqlType;
 
+mod statistics;
+
+use statistics::CountedListing;
+
 /// Ending of the files that make up a Parquet directory.
 const PARQUET_EXTENSION: &str = ".parquet";
 
@@ -89,7 +93,7 @@ pub struct ExternalTable {
 }
 
 enum Source {
-    Parquet(Arc<ListingTable>),
+    Parquet(Arc<CountedListing>),
     /// The table at the version that was newest when it was last asked for.
     Delta(Mutex<DeltaTable>),
 }
@@ -214,10 +218,10 @@ async fn open_parquet(
     let config = ListingTableConfig::new(root)
         .with_listing_options(options)
         .with_schema(Arc::new(Schema::new(columns)));
-    let table = Arc::new(ListingTable::try_new(config)?);
+    let table = CountedListing::new(session, ListingTable::try_new(config)?).await;
     Ok(ExternalTable {
         schema: table.schema(),
-        source: Source::Parquet(table),
+        source: Source::Parquet(Arc::new(table)),
     })
 }
 

@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 use quick_cache::Weighter;
@@ -31,6 +30,10 @@ use crate::open_table::{OpenScanExec, RowSource, key_ordering};
 use crate::row_codec::Bytes;
 use crate::shadow_log::ShadowLog;
 use crate::transaction::ReadView;
+
+mod scan;
+
+use scan::FreshScanExec;
 
 /// Memory for the fresh rows of all tables.
 const BASES_BYTES_MAX: u64 = 512 << 20;
@@ -126,16 +129,12 @@ impl FreshRows {
         let schema = table.codec.projected_schema(projection)?;
         let mut batches = Vec::with_capacity(base.chunks.len());
         for chunk in &base.chunks {
-            if let Some(rows) = chunk.rows_of(start, end, &late)? {
-                batches.push(rows.project(projection)?);
-            }
+            batches.extend(chunk.rows_of(start, end, &late, projection)?);
         }
         let mut sides: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         if !batches.is_empty() {
-            let order = key_ordering(table, projection).into_iter().collect();
-            let rows = MemorySourceConfig::try_new(&[batches], schema, None)?
-                .try_with_sort_information(order)?;
-            sides.push(DataSourceExec::from_data_source(rows));
+            let order = key_ordering(table, projection);
+            sides.push(Arc::new(FreshScanExec::new(batches, schema, order)));
         }
         if !late.is_empty() {
             let late = late.into_iter().filter(|key| holds(start, end, key));
@@ -191,12 +190,13 @@ impl Base {
 }
 
 impl Chunk {
-    /// The rows within a range, without those of late keys; `None` if there are none.
+    /// Columns of the rows within a range, without those of late keys; `None` if there are none.
     fn rows_of(
         &self,
         start: &Bound<Vec<u8>>,
         end: &Bound<Vec<u8>>,
         late: &BTreeSet<Bytes>,
+        projection: &[usize],
     ) -> Result<Option<RecordBatch>> {
         let from = match start {
             Bound::Included(start) => self.keys.partition_point(|key| **key < **start),
@@ -212,7 +212,7 @@ impl Chunk {
             Some(keys) if !keys.is_empty() => keys,
             _ => return Ok(None),
         };
-        let rows = self.rows.slice(from, keys.len());
+        let rows = self.rows.project(projection)?.slice(from, keys.len());
         let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
             return Ok(None);
         };
@@ -267,7 +267,9 @@ mod tests {
     fn numbers(start: Bound<u8>, end: Bound<u8>, late: &[u8]) -> Vec<i32> {
         let late = late.iter().map(|key| Bytes::from([*key].as_slice()));
         let (start, end) = (start.map(|key| vec![key]), end.map(|key| vec![key]));
-        let rows = chunk().rows_of(&start, &end, &late.collect()).unwrap();
+        let rows = chunk()
+            .rows_of(&start, &end, &late.collect(), &[0])
+            .unwrap();
         rows.map_or_else(Vec::new, |rows| {
             let numbers = rows.column(0).as_any().downcast_ref::<Int32Array>();
             numbers.unwrap().values().to_vec()

@@ -29,7 +29,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::{Result as DataFusionResult, ScalarValue};
+use datafusion::common::{Result as DataFusionResult, ScalarValue, Statistics};
 use datafusion::datasource::{TableProvider, TableType};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
@@ -45,8 +45,10 @@ use crate::open_table::{OpenScanExec, RowSource};
 use crate::row_store::Space;
 use crate::transaction::ReadView;
 
+mod estimates;
 mod shadow_filter;
 
+pub use estimates::load_statistics;
 use shadow_filter::ShadowFilterExec;
 
 /// Keys up to which a key filter lists them one by one; more are filtered by their range only.
@@ -333,6 +335,10 @@ impl TableProvider for TableScan {
 
     fn table_type(&self) -> TableType {
         TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        self.estimates().ok().flatten()
     }
 
     async fn scan(

@@ -28,7 +28,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::catalog::{Catalog, by_storage};
 use crate::closed_table::{ClosedTable, ClosedVersion, Rewrite, WrittenFile};
 use crate::committer::{CommitRequest, Move};
-use crate::definitions::{DatabaseDef, Oid, StorageId, Table};
+use crate::definitions::{DatabaseDef, OFFLOAD_PERCENT, Oid, StorageId, Table};
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::key_range::KeyRange;
 use crate::manifest::SnapshotManifest;
@@ -41,6 +41,9 @@ use crate::transaction::ReadView;
 
 /// A file is replaced when so many of its rows, in percent, have changed.
 const REPLACE_PERCENT: u64 = 5;
+
+/// Fresh rows up to which no snapshot is too old: to read them costs next to nothing.
+const FRESH_ROWS_MIN: usize = 10_000;
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,6 +58,30 @@ pub struct OffloadReport {
     pub rows_refreshed: u64,
     /// Visible version of the snapshot after the run.
     pub snapshot_version: u64,
+}
+
+/// Whether so many rows are fresher than the table's snapshot that it should be refreshed. A table that was never
+/// offloaded has no snapshot to refresh.
+pub async fn is_outgrown(view: &ReadView, table: &Arc<Table>) -> Result<bool> {
+    let schedules = &table.def.schedules;
+    let percent = usize::from(schedules.offload_percent.unwrap_or(OFFLOAD_PERCENT));
+    let Some(manifest) = view.snapshot_manifest(table)? else {
+        return Ok(false);
+    };
+    let space = Space::Fresh(table.def.storage);
+    let log = view.catalog.shadow_logs.find(space, manifest.version);
+    let fresh = match log {
+        Some(log) => log.len(view.csn),
+        None => view.fresh_keys(table)?.len(),
+    };
+    if percent == 0 || fresh < FRESH_ROWS_MIN {
+        return Ok(false);
+    }
+    let snapshot = view.catalog.snapshot_table(table).await?;
+    let version = snapshot.at_version(manifest.version).await?;
+    let rows = version.rows().unwrap_or(u64::MAX);
+    // Each file of which so much has changed is replaced, so a run leaves less than this behind.
+    Ok(fresh as u64 * 100 >= rows.saturating_mul(percent as u64))
 }
 
 /// Refreshes the snapshot of a table, and makes a restore point of `now_us`, in microseconds since 1970.

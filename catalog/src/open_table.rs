@@ -105,8 +105,12 @@ impl OpenScanExec {
     ) -> Result<Self> {
         let schema = table.codec.projected_schema(&projection)?;
         let mut equivalences = EquivalenceProperties::new(Arc::clone(&schema));
-        // Own writes are merged in key order, too. A list of keys is in the order of the list.
-        if matches!(range, KeyRange::Range(..)) {
+        // Own writes are merged in key order, too. A list of keys is read in the order of the list.
+        let ordered = match &range {
+            KeyRange::Range(..) => true,
+            KeyRange::Keys(keys) => keys.is_sorted(),
+        };
+        if ordered {
             equivalences.add_orderings(key_ordering(&table, &projection));
         }
         let properties = PlanProperties::new(

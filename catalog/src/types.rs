@@ -76,7 +76,7 @@ pub enum SqlType {
     Regclass,
     /// `regtype`: the type's name. System functions only.
     Regtype,
-    /// `regproc`: the function's name. System relations only.
+    /// `regproc`: the function's OID, which prints as its name. System relations only.
     Regproc,
     /// `int2vector`: space-separated text. System relations only.
     Int2vector,
@@ -92,7 +92,7 @@ impl SqlType {
         match self {
             Self::Bool => DataType::Boolean,
             Self::Int2 => DataType::Int16,
-            Self::Int4 | Self::Oid => DataType::Int32,
+            Self::Int4 | Self::Oid | Self::Regproc => DataType::Int32,
             Self::Int8 => DataType::Int64,
             Self::Float4 => DataType::Float32,
             Self::Float8 => DataType::Float64,
@@ -117,7 +117,6 @@ impl SqlType {
             | Self::Char
             | Self::Regclass
             | Self::Regtype
-            | Self::Regproc
             | Self::Int2vector
             | Self::Oidvector => DataType::Utf8View,
         }

@@ -1,19 +1,20 @@
-//! Jobs that run by themselves: `offload_schedule` and `housekeeping_schedule` of tables.
+//! Jobs that run by themselves: `offload_schedule` and `housekeeping_schedule` of tables, and the offload of a snapshot that
+//! too many rows are fresher than (`offload_percent`).
 //!
 //! One task looks at all tables' schedules, waits for the next one that is due, and runs it as a session of the superuser
 //! would with CALL. So a scheduled job takes the same locks, is recorded in `nyala.jobs` by the same code, and can be
 //! called by hand at the same time. Schedules are cron patterns in UTC. What was due while the server was down is not
 //! made up for. A table's job is not started again while it runs.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use nyala_catalog::definitions::{Oid, Relation, Table};
-use nyala_catalog::{BOOTSTRAP_NAME, JobRecord, JobStatus};
+use nyala_catalog::{BOOTSTRAP_NAME, JobRecord, JobStatus, offload};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
@@ -28,8 +29,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How long jobs have to end when the server stops.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
-/// Who started a job that nobody called.
-pub const SCHEDULE: &str = "schedule";
+/// How long an offload that nobody asked for rests after a failure.
+const RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// Who started a job that nobody called: a schedule, or the fresh rows of a snapshot, which were too many.
+const SCHEDULE: &str = "schedule";
+const FRESH_ROWS: &str = "fresh rows";
 
 /// Reads a cron pattern of five fields, or of six, which begin with the second.
 pub fn parse_schedule(option: &str, pattern: &str) -> Result<Cron> {
@@ -56,7 +61,8 @@ struct Scheduled {
     database: String,
     table: Oid,
     kind: &'static str,
-    pattern: String,
+    /// `None`: as soon as it is wanted.
+    pattern: Option<String>,
 }
 
 /// What is known of a scheduled job.
@@ -66,19 +72,39 @@ struct Plan {
     due: Option<DateTime<Utc>>,
 }
 
+/// Why a job is not started now.
+enum Busy {
+    Runs,
+    /// It failed then.
+    Rests(Instant),
+}
+
+/// Marks a job as running, unless it runs or rests.
+fn begin(busy: &mut HashMap<Scheduled, Busy>, job: &Scheduled) -> bool {
+    let held = match busy.get(job) {
+        Some(Busy::Runs) => true,
+        Some(Busy::Rests(since)) => since.elapsed() < RETRY_AFTER,
+        None => false,
+    };
+    if !held {
+        busy.insert(job.clone(), Busy::Runs);
+    }
+    !held
+}
+
 /// Runs schedules until `stop` completes, and waits a little for the jobs that run then.
 pub async fn run_schedules(server: Arc<Server>, stop: impl Future<Output = ()>) {
     let mut stop = std::pin::pin!(stop);
     let running = TaskTracker::new();
     let mut plans: HashMap<Scheduled, Plan> = HashMap::new();
-    let busy: Arc<Mutex<HashSet<Scheduled>>> = Arc::default();
+    let busy: Arc<Mutex<HashMap<Scheduled, Busy>>> = Arc::default();
     loop {
         let now = clock::now();
-        match wanted(&server) {
+        match wanted(&server).await {
             Ok(wanted) => {
                 plans.retain(|job, _| wanted.contains_key(job));
                 for (job, name) in wanted {
-                    let due = || next_after(&job.pattern, now);
+                    let due = || next_run(&job, now);
                     let plan = plans.entry(job.clone()).or_insert_with(|| Plan {
                         name: String::new(),
                         due: due(),
@@ -93,18 +119,23 @@ pub async fn run_schedules(server: Arc<Server>, stop: impl Future<Output = ()>) 
             if plan.due.is_none_or(|due| due > now) {
                 continue;
             }
-            plan.due = next_after(&job.pattern, now);
-            if !busy.lock().insert(job.clone()) {
+            plan.due = next_run(job, now);
+            if !begin(&mut busy.lock(), job) {
                 continue;
             }
             let (server, job, name) = (Arc::clone(&server), job.clone(), plan.name.clone());
             let busy = Arc::clone(&busy);
             running.spawn(async move {
                 // A failed job has its error in `nyala.jobs`, too.
-                if let Err(error) = run(server, &job, &name).await {
+                let outcome = run(server, &job, &name).await;
+                if let Err(error) = &outcome {
                     tracing::warn!(job.kind, table = name, %error, "scheduled job failed");
                 }
-                busy.lock().remove(&job);
+                let mut busy = busy.lock();
+                match outcome.is_err() && job.pattern.is_none() {
+                    true => busy.insert(job, Busy::Rests(Instant::now())),
+                    false => busy.remove(&job),
+                };
             });
         }
         let next = plans.values().filter_map(|plan| plan.due).min();
@@ -120,6 +151,13 @@ pub async fn run_schedules(server: Arc<Server>, stop: impl Future<Output = ()>) 
     tokio::time::timeout(STOP_WAIT, running.wait()).await.ok();
 }
 
+fn next_run(job: &Scheduled, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    match &job.pattern {
+        Some(pattern) => next_after(pattern, now),
+        None => Some(now),
+    }
+}
+
 fn next_after(pattern: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     // Patterns were checked when the table was made.
     let cron = parser().parse(pattern).ok()?;
@@ -127,7 +165,7 @@ fn next_after(pattern: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
 }
 
 /// All jobs that definitions ask for, with their tables' names.
-fn wanted(server: &Server) -> Result<HashMap<Scheduled, String>> {
+async fn wanted(server: &Server) -> Result<HashMap<Scheduled, String>> {
     let mut wanted = HashMap::new();
     for database in server.catalog.globals()?.databases() {
         let transaction = server.catalog.begin(database)?;
@@ -146,9 +184,18 @@ fn wanted(server: &Server) -> Result<HashMap<Scheduled, String>> {
                     database: database.name.clone(),
                     table: table.def.oid,
                     kind,
-                    pattern: pattern.clone(),
+                    pattern: Some(pattern.clone()),
                 };
                 wanted.insert(job, name.clone());
+            }
+            if offload::is_outgrown(transaction.view(), table).await? {
+                let job = Scheduled {
+                    database: database.name.clone(),
+                    table: table.def.oid,
+                    kind: "offload",
+                    pattern: None,
+                };
+                wanted.insert(job, name);
             }
         }
     }
@@ -174,7 +221,12 @@ async fn run(server: Arc<Server>, job: &Scheduled, name: &str) -> Result<()> {
         parameters: BTreeMap::new(),
     };
     let mut session = Session::start(server, start).await?;
-    session.started_by = SCHEDULE.to_string();
+    let started_by = if job.pattern.is_some() {
+        SCHEDULE
+    } else {
+        FRESH_ROWS
+    };
+    session.started_by = started_by.to_string();
     let call = format!("CALL nyala.{}('{}')", job.kind, name.replace('\'', "''"));
     session.run_script(&call).await.map(drop)
 }

@@ -32,7 +32,7 @@ mod information_schema;
 mod keys;
 mod names;
 mod objects;
-mod procedures;
+pub mod procedures;
 mod relations;
 mod rows;
 mod shape;

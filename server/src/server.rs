@@ -16,6 +16,7 @@ use crate::clock;
 use crate::error::Result;
 use crate::pg_catalog::{self, ActivityRow};
 use crate::sql::date_comparison::DateComparison;
+use crate::sql::join_order;
 use crate::sql::numeric::NumericPlanner;
 use crate::sql::operators::IntervalPlanner;
 use crate::workload::Workload;
@@ -65,6 +66,7 @@ impl Server {
             .with_expr_planners(planners)
             .with_scalar_functions(scalar)
             .with_aggregate_functions(aggregate)
+            .with_optimizer_rules(join_order::rules())
             .with_optimizer_rule(Arc::new(DateComparison))
             .build();
         Ok(Self {

@@ -343,7 +343,7 @@ impl Session {
         match statement.as_ref() {
             Statement::Query(query) => {
                 let mut planner = self.planner()?;
-                planner.open_externals(query.as_ref()).await?;
+                planner.open_relations(query.as_ref()).await?;
                 let mut found = parameters::declared(query.as_ref())?;
                 for (number, oid) in (1..).zip(types).filter(|(_, oid)| **oid != 0) {
                     found.insert(number, SqlType::of_oid(*oid));

@@ -19,6 +19,7 @@ pub mod date_comparison;
 pub mod ddl;
 mod dialect;
 pub mod dml;
+pub mod join_order;
 mod kernel;
 pub mod names;
 pub mod normalize;

@@ -176,7 +176,7 @@ fn unused_value(ty: &SqlType) -> Cell {
         SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid => Cell::Int(0),
         SqlType::Float4 | SqlType::Float8 => Cell::Float(0.0),
         SqlType::Array(_) => Cell::List(Vec::new()),
-        SqlType::Regproc => "-".into(),
+        SqlType::Regproc => Cell::Int(0),
         _ => "".into(),
     }
 }

@@ -11,6 +11,7 @@ use nyala_catalog::definitions::{BOOTSTRAP_ROLE_OID, Oid, PG_CATALOG_OID};
 use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
+use crate::pg_catalog::procedures;
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
 
@@ -159,11 +160,6 @@ pub fn name(oid: Oid) -> Option<&'static str> {
     by_oid(oid).map(|row| row.name)
 }
 
-/// Whether a function of that name reads or writes values of a type.
-pub fn is_value_function(name: &str) -> bool {
-    TYPES.list.iter().any(|row| row.functions.contains(&name))
-}
-
 /// OID and modifier of a type by any of its names.
 pub fn find(text: &str) -> Option<(Oid, i32)> {
     let text = text.trim();
@@ -192,6 +188,11 @@ pub fn rows(shape: &Shape) -> Option<Result<RecordBatch>> {
     (shape.name == "pg_type").then(|| pg_type(shape))
 }
 
+/// The OID of a function; 0 where the name is `-`.
+fn function(name: &str) -> Cell {
+    procedures::find(name).unwrap_or_default().into()
+}
+
 fn pg_type(shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
     for row in &TYPES.list {
@@ -208,16 +209,13 @@ fn pg_type(shape: &Shape) -> Result<RecordBatch> {
             ("typispreferred", row.preferred.into()),
             ("typisdefined", true.into()),
             ("typdelim", row.delimiter.into()),
-            ("typsubscript", subscript.into()),
+            ("typsubscript", function(subscript)),
             ("typelem", row.element.into()),
             ("typarray", row.array.into()),
-            ("typinput", input.into()),
-            ("typoutput", output.into()),
-            ("typreceive", receive.into()),
-            ("typsend", send.into()),
-            ("typmodin", "-".into()),
-            ("typmodout", "-".into()),
-            ("typanalyze", "-".into()),
+            ("typinput", function(input)),
+            ("typoutput", function(output)),
+            ("typreceive", function(receive)),
+            ("typsend", function(send)),
             ("typalign", row.physical.align.into()),
             ("typstorage", row.physical.storage.into()),
             ("typtypmod", Cell::Int(-1)),

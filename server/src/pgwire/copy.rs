@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use datafusion::execution::SendableRecordBatchStream;
 
 use crate::error::{PgError, Result, sqlstate};
-use crate::pgwire::copy_format::{CopyOptions, CopyWriter};
-use crate::pgwire::encode::FormatSettings;
+use crate::pgwire::copy_format::{CopyFormat, CopyOptions, CopyWriter};
+use crate::pgwire::encode::{Format, FormatSettings};
 use crate::pgwire::messages::backend;
 use crate::pgwire::messages::frontend::Frontend;
 use crate::pgwire::statement::{Running, slice_rows};
@@ -22,7 +22,8 @@ pub async fn copy_in(
     mut copy: Box<CopyIn>,
     scope: Scope,
 ) -> Result<String> {
-    backend::copy_in_response(running.channel().output(), copy.column_count());
+    let format = wire_format(copy.format());
+    backend::copy_in_response(running.channel().output(), copy.column_count(), format);
     loop {
         let Some(frame) = running.next_frame().await? else {
             return Err(CancelReason::ClientGone.into());
@@ -54,7 +55,14 @@ pub async fn copy_in(
     }
 }
 
-/// Sends the rows as lines; the command tag.
+fn wire_format(format: CopyFormat) -> Format {
+    match format {
+        CopyFormat::Text | CopyFormat::Csv => Format::Text,
+        CopyFormat::Binary => Format::Binary,
+    }
+}
+
+/// Sends the rows, each in a message of its own; the command tag.
 pub async fn copy_out(
     running: &mut Running<'_>,
     options: &CopyOptions,
@@ -63,30 +71,33 @@ pub async fn copy_out(
 ) -> Result<String> {
     let schema = stream.schema();
     let writer = CopyWriter::new(options, &schema, settings);
-    backend::copy_out_response(running.channel().output(), schema.fields().len());
-    running.channel().encode(|out| {
-        let mut header = BytesMut::new();
-        writer.header(&mut header);
-        if !header.is_empty() {
-            backend::copy_data(out, |out| {
-                out.extend_from_slice(&header);
-                Ok(())
-            })?;
-        }
-        Ok(())
-    })?;
+    let format = wire_format(options.format);
+    let columns = schema.fields().len();
+    backend::copy_out_response(running.channel().output(), columns, format);
+    let mut line = BytesMut::new();
+    writer.header(&mut line);
+    send(running, &line)?;
+    // What the first row has in front of it.
+    let mut before = BytesMut::new();
+    writer.signature(&mut before);
     let mut sent = 0_u64;
     let mut row_bytes = 0;
     while let Some(batch) = running.next_batch(&mut stream).await? {
+        let mut rows = writer.rows(&batch)?;
         let mut start = 0;
         while start < batch.num_rows() {
             let count = slice_rows(running.channel().output_room(), row_bytes)
                 .min(batch.num_rows() - start);
-            let slice = batch.slice(start, count);
             let written = running.channel().encode(|out| {
-                let before = out.len();
-                backend::copy_data(out, |out| Ok(writer.write_batch(&slice, out)?))?;
-                Ok(out.len() - before)
+                let length = out.len();
+                for row in start..start + count {
+                    let before = before.split();
+                    backend::copy_data(out, |out| {
+                        out.extend_from_slice(&before);
+                        Ok(rows.write(row, out)?)
+                    })?;
+                }
+                Ok(out.len() - length)
             })?;
             row_bytes = written.div_ceil(count.max(1));
             start += count;
@@ -96,6 +107,21 @@ pub async fn copy_out(
         }
         sent += batch.num_rows() as u64;
     }
+    writer.trailer(&mut before);
+    send(running, &before)?;
     backend::copy_done(running.channel().output());
     Ok(format!("COPY {sent}"))
+}
+
+/// Sends bytes, if there are any.
+fn send(running: &mut Running<'_>, bytes: &[u8]) -> Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    running.channel().encode(|out| {
+        backend::copy_data(out, |out| {
+            out.extend_from_slice(bytes);
+            Ok(())
+        })
+    })
 }

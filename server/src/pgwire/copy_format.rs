@@ -1,9 +1,10 @@
-//! The text and CSV formats of COPY: chunks of bytes to record batches and back.
+//! The formats of COPY: chunks of bytes to record batches and back.
 //!
 //! Owns the options with PostgreSQL's defaults and checks. It never touches a socket or a table: `reader`
 //! is fed bytes by its caller, `writer` fills a buffer that its caller frames. Values are parsed by
 //! `decode` and printed by `encode`.
 
+mod binary;
 mod csv;
 mod reader;
 #[cfg(test)]
@@ -27,6 +28,8 @@ pub enum CopyFormat {
     Text,
     /// Comma-separated with quotes.
     Csv,
+    /// The binary forms of the types.
+    Binary,
 }
 
 /// `HEADER`.
@@ -145,6 +148,18 @@ impl CopyOptions {
         let invalid = |message: &str| Err(ValueError::new("22023", message));
         let dialect = self.dialect();
         let csv = self.format == CopyFormat::Csv;
+        if self.format == CopyFormat::Binary {
+            for (option, given) in [
+                ("DELIMITER", self.delimiter.is_some()),
+                ("NULL", self.null.is_some()),
+                ("HEADER", self.header != Header::No),
+            ] {
+                if given {
+                    let message = format!("cannot specify {option} in BINARY mode");
+                    return Err(ValueError::new("42601", message));
+                }
+            }
+        }
         if matches!(dialect.delimiter, b'\n' | b'\r') {
             return invalid("COPY delimiter cannot be newline or carriage return");
         }

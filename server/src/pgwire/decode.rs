@@ -146,7 +146,7 @@ impl ColumnParser {
             SqlType::Int2 => Builder::Int2(Int16Builder::new()),
             SqlType::Int4 => Builder::Int4(Int32Builder::new()),
             SqlType::Int8 => Builder::Int8(Int64Builder::new()),
-            SqlType::Oid => Builder::Oid(Int32Builder::new()),
+            SqlType::Oid | SqlType::Regproc => Builder::Oid(Int32Builder::new()),
             SqlType::Float4 => Builder::Float4(Float32Builder::new()),
             SqlType::Float8 => Builder::Float8(Float64Builder::new()),
             SqlType::Numeric(_) => {
@@ -175,7 +175,6 @@ impl ColumnParser {
             | SqlType::Char
             | SqlType::Regclass
             | SqlType::Regtype
-            | SqlType::Regproc
             | SqlType::Int2vector
             | SqlType::Oidvector => Builder::Text(StringViewBuilder::new()),
         };

@@ -24,7 +24,7 @@ use arrow::datatypes::Schema;
 use bytes::{BufMut, BytesMut};
 use nyala_catalog::types::SqlType;
 
-use binary::BinaryColumn;
+pub use binary::BinaryColumn;
 pub use settings::{
     ByteaOutput, DateOrder, DateOutput, DateStyle, FormatSettings, IntervalStyle, TimeZone,
 };
@@ -55,6 +55,10 @@ impl EncodeError {
             sqlstate,
             message: message.into(),
         }
+    }
+
+    pub(super) fn too_many_columns() -> Self {
+        Self::new("54011", "a result can have at most 32767 columns")
     }
 
     fn too_long() -> Self {
@@ -141,8 +145,7 @@ impl RowEncoder {
                 })
             })
             .collect::<Result<Vec<_>, EncodeError>>()?;
-        let count = i16::try_from(writers.len())
-            .map_err(|_| EncodeError::new("54011", "a result can have at most 32767 columns"))?;
+        let count = i16::try_from(writers.len()).map_err(|_| EncodeError::too_many_columns())?;
         for row in rows {
             let start = out.len();
             out.put_u8(b'D');

@@ -4,7 +4,7 @@ use nyala_catalog::Transaction;
 
 use super::{Scope, Session};
 use crate::error::{PgError, Result};
-use crate::pgwire::copy_format::CopyReader;
+use crate::pgwire::copy_format::{CopyFormat, CopyReader};
 use crate::sql::copy::{CopyFrom, Defaults};
 use crate::sql::planner::Planner;
 
@@ -26,6 +26,11 @@ impl CopyIn {
     /// Number of columns expected, for CopyInResponse.
     pub fn column_count(&self) -> usize {
         self.copy.columns.len()
+    }
+
+    /// Form of the data.
+    pub fn format(&self) -> CopyFormat {
+        self.copy.options.format
     }
 }
 

@@ -93,6 +93,7 @@ const PARAMETERS: &[Parameter] = &[
     parameter!("is_superuser", "on", Kind::ReadOnly, true, PRESET, "Whether the user is a superuser."),
     parameter!("lc_collate", "C", Kind::ReadOnly, false, PRESET, "Collation order."),
     parameter!("lc_ctype", "C", Kind::ReadOnly, false, PRESET, "Character classification."),
+    parameter!("max_index_keys", "32", Kind::ReadOnly, false, PRESET, "Columns of an index at most, as drivers ask for it."),
     parameter!("max_identifier_length", "63", Kind::ReadOnly, false, PRESET, "Bytes of an identifier."),
     parameter!("nyala.open_reads", "fresh", Kind::Enum(&["fresh", "snapshot"]), false, BEHAVIOUR, "Where queries read open rows from: as they are now, or as of the last offload."),
     parameter!("nyala.statement_memory_mb", "0", Kind::Integer(0, 1 << 30), false, RESOURCES, "Memory of a statement's sorts, joins and aggregates; 0 is what the server has left."),
@@ -494,7 +495,11 @@ fn check(name: &str, value: &str) -> Result<(&'static str, String)> {
             }
         }
         Kind::Fixed => {
-            let same = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
+            // Names of encodings are their letters and digits: drivers quote them, too.
+            let same = |text: &str| -> String {
+                let letters = text.chars().filter(char::is_ascii_alphanumeric);
+                letters.map(|c| c.to_ascii_lowercase()).collect()
+            };
             let aliases = parameter.name == "client_encoding" && same(&lower) == "unicode";
             let truth = parameter.default == "on" && matches!(lower.as_str(), "true" | "1" | "yes");
             if same(&lower) != same(parameter.default) && !aliases && !truth {

@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
 use nyala_catalog::types::SqlType;
 
 use crate::error::{PgError, Result, sqlstate};
+use crate::pg_catalog::procedures;
 use crate::pgwire::decode::{InputSettings, ValueError, parse_scalar, parse_text_array};
 use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn};
 use crate::sql::{operators, time_zone};
@@ -170,9 +171,12 @@ fn resolve(
             // A literal is not rounded to the scale of what it is compared with.
             SqlType::Numeric(_) => value(text, &SqlType::Numeric(None), input),
             // These compare as the text they are stored as.
+            SqlType::Regproc => match procedures::find(text) {
+                Some(oid) => value(&oid.to_string(), &SqlType::Oid, input),
+                None => value(text, &SqlType::Oid, input),
+            },
             SqlType::Regclass
             | SqlType::Regtype
-            | SqlType::Regproc
             | SqlType::Char
             | SqlType::Int2vector
             | SqlType::Oidvector

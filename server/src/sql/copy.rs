@@ -275,11 +275,7 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
             CopyOption::Format(format) => match names::fold(format).as_str() {
                 "text" => parsed.format = CopyFormat::Text,
                 "csv" => parsed.format = CopyFormat::Csv,
-                "binary" => {
-                    return Err(PgError::unsupported(
-                        "COPY format \"binary\" is not supported",
-                    ));
-                }
+                "binary" => parsed.format = CopyFormat::Binary,
                 other => {
                     return Err(PgError::new(
                         sqlstate::INVALID_PARAMETER_VALUE,
@@ -311,6 +307,7 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
                 parsed.delimiter = Some(single("delimiter", character)?);
             }
             CopyLegacyOption::Null(text) => parsed.null = Some(text.clone()),
+            CopyLegacyOption::Binary => parsed.format = CopyFormat::Binary,
             CopyLegacyOption::Header => parsed.header = Header::Yes,
             CopyLegacyOption::Csv(options) => {
                 parsed.format = CopyFormat::Csv;

@@ -242,7 +242,7 @@ async fn create_table(
     let source = match &create.query {
         None => None,
         Some(source) if create.columns.iter().all(has_no_type) => {
-            planner.open_externals(source.as_ref()).await?;
+            planner.open_relations(source.as_ref()).await?;
             let plan = planner.plan(source, Vec::new())?;
             let names: Vec<_> = create.columns.iter().map(|column| &column.name).collect();
             let schema = query::output_schema(&plan);
@@ -536,7 +536,7 @@ async fn create_view(
             name.name
         )));
     }
-    planner.open_externals(create.query.as_ref()).await?;
+    planner.open_relations(create.query.as_ref()).await?;
     let source: &Query = &create.query;
     if crate::sql::parameters::any(source) {
         return Err(PgError::new(

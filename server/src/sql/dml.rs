@@ -67,7 +67,7 @@ pub async fn run(
     transaction: &mut Transaction,
     statement: &Statement,
 ) -> Result<Changed> {
-    planner.open_externals(statement).await?;
+    planner.open_relations(statement).await?;
     match statement {
         Statement::Insert(insert) => insert::run(planner, transaction, insert).await,
         Statement::Update(update) => change::update(planner, transaction, update).await,
@@ -78,7 +78,7 @@ pub async fn run(
 
 /// Finds a statement's parameters and result columns.
 pub async fn analyse(planner: &mut Planner, statement: &Statement) -> Result<Analysed> {
-    planner.open_externals(statement).await?;
+    planner.open_relations(statement).await?;
     let mut statement = statement.clone();
     let (target, query, returning, joined) = match &mut statement {
         Statement::Insert(insert) => {

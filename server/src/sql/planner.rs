@@ -35,7 +35,7 @@ use nyala_catalog::definitions::{Oid, Relation, Table, ViewDef};
 use nyala_catalog::external_table::open_external;
 use nyala_catalog::restore_point::{AsOf, PointScan};
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{CatalogError, OpenReads, Part, ReadView, TableScan};
+use nyala_catalog::{CatalogError, OpenReads, Part, ReadView, TableScan, load_statistics};
 use sqlparser::ast::{
     self, LimitClause, ObjectName, Query, SelectItem, Statement, Value, Visit, visit_relations,
 };
@@ -136,8 +136,8 @@ impl Planner {
         Ok(())
     }
 
-    /// Opens the external tables that a tree names, itself or through views.
-    pub async fn open_externals(&mut self, node: &impl Visit) -> Result<()> {
+    /// Opens the external tables that a tree names, itself or through views, and loads what is known of the rows of the others.
+    pub async fn open_relations(&mut self, node: &impl Visit) -> Result<()> {
         let mut names: Vec<ObjectName> = Vec::new();
         let _: ControlFlow<()> = visit_relations(node, |name| {
             names.push(name.clone());
@@ -158,6 +158,7 @@ impl Planner {
         while let Some(oid) = oids.pop() {
             match self.view.definitions.relation_by_oid(oid).cloned() {
                 Some(Relation::View(view)) => oids.extend(&view.depends_on),
+                Some(Relation::Table(table)) => load_statistics(&self.view, &table).await?,
                 Some(Relation::External(def)) if !self.externals.contains_key(&oid) => {
                     let external = open_external(&self.state, def.format, &def.location)
                         .await

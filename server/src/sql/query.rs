@@ -19,7 +19,7 @@ use crate::sql::planner::Planner;
 
 /// Runs a query; the rows come as they are asked for.
 pub async fn run(planner: &mut Planner, query: &Query) -> Result<SendableRecordBatchStream> {
-    planner.open_externals(query).await?;
+    planner.open_relations(query).await?;
     let plan = planner.plan(query, Vec::new())?;
     run_plan(planner, &plan).await
 }
@@ -89,7 +89,7 @@ pub fn explain_schema() -> SchemaRef {
 
 /// The plan of a query as text; with `analyze` it is run first, and the text says what it took.
 pub async fn explain(planner: &mut Planner, query: &Query, analyze: bool) -> Result<RecordBatch> {
-    planner.open_externals(query).await?;
+    planner.open_relations(query).await?;
     let plan = planner.plan(query, Vec::new())?;
     let physical = planner.physical(&plan).await?;
     let text = if analyze {

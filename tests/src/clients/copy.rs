@@ -13,6 +13,7 @@ use crate::harness::{TestResult, expect, expect_contains, expect_eq, trial};
 pub(super) fn trials() -> Vec<Trial> {
     vec![
         trial("copy::driver_round_trip", driver_round_trip),
+        trial("copy::binary", binary),
         trial("copy::errors", errors),
         trial("copy::in_a_transaction", in_a_transaction),
         trial("copy::client_gives_up", client_gives_up),
@@ -52,6 +53,62 @@ fn driver_round_trip() -> TestResult {
         })
     })
     .map_err(|failure| shared::explain(failure.message().unwrap_or("failed")))
+}
+
+/// Rows of every type: the bytes are PostgreSQL's, one row a message, and come back the same.
+fn binary() -> TestResult {
+    const COLUMNS: &str = "b boolean, i2 smallint, i4 integer, i8 bigint, f4 real, f8 double precision, n numeric(12,3), \
+        t text, y bytea, d date, ti time, ts timestamp, tz timestamptz, iv interval, u uuid, j json, jb jsonb, a integer[], ta text[]";
+    const ROWS: &str = "(1, true, -2, 3, 4, 1.5, -2.25, 123456789.125, 'x,y', '\\x00ff', '1999-12-31', '23:59:59.999999', \
+        '2020-02-29 12:00:00.5', '2020-02-29 12:00:00+02', '1 mon 2 days 03:04:05', '6f1c2f7e-6e2e-4b3f-9d67-0f6a2a3b4c5d', \
+        '{\"a\": 1}', '{\"a\": [1, null]}', '{1,NULL,3}', '{a,\"b c\"}'), \
+        (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL), \
+        (3, false, 0, 0, 0, 'NaN', '-Infinity', -0.001, '', '', '0001-01-01', '00:00', '2262-04-11', '1970-01-01+00', '-1 year', \
+        '00000000-0000-0000-0000-000000000000', '[]', '\"text\"', '{}', '{NULL}')";
+    let mut sent = Vec::new();
+    for engine in [Engine::Postgres, Engine::Nyala] {
+        let login = engine.create_database("copy_binary")?;
+        let rows = block_on(async {
+            let client = connect(&login).await?;
+            client
+                .batch_execute(&format!(
+                    "CREATE TABLE t (id integer PRIMARY KEY, {COLUMNS}); CREATE TABLE back (id integer PRIMARY KEY, {COLUMNS}); \
+                     INSERT INTO t VALUES {ROWS}"
+                ))
+                .await?;
+            let copy = "COPY (SELECT * FROM t ORDER BY id) TO STDOUT (FORMAT binary)";
+            let messages: Vec<Bytes> = client.copy_out(copy).await?.try_collect().await?;
+            let sink = client
+                .copy_in("COPY back FROM STDIN WITH (FORMAT binary)")
+                .await?;
+            pin_mut!(sink);
+            // In pieces that know nothing of rows.
+            for piece in messages.concat().chunks(17) {
+                sink.send(Bytes::copy_from_slice(piece)).await?;
+            }
+            expect_eq("rows copied in", &sink.finish().await?, &3)?;
+            let again = "COPY (SELECT * FROM back ORDER BY id) TO STDOUT (FORMAT binary)";
+            let back: Vec<Bytes> = client.copy_out(again).await?.try_collect().await?;
+            expect_eq("what came back", &back, &messages)?;
+            Ok::<_, libtest_mimic::Failed>(messages)
+        })?;
+        sent.push(rows);
+    }
+    let [postgresql, nyala] = sent.as_slice() else {
+        return Err("not both engines".into());
+    };
+    expect_eq("messages", &nyala.len(), &postgresql.len())?;
+    for (at, (ours, theirs)) in nyala.iter().zip(postgresql).enumerate() {
+        expect_eq(&format!("message {at}"), ours, theirs)?;
+    }
+    let login = Engine::Nyala.create_database("copy_lines")?;
+    let rows = block_on(async {
+        let client = connect(&login).await?;
+        let copy = "COPY (SELECT g FROM generate_series(1, 1000) AS x(g)) TO STDOUT (FORMAT csv)";
+        let messages: Vec<Bytes> = client.copy_out(copy).await?.try_collect().await?;
+        Ok::<_, libtest_mimic::Failed>(messages)
+    })?;
+    expect_eq("messages of csv", &rows.len(), &1000)
 }
 
 fn errors() -> TestResult {

@@ -9,7 +9,10 @@ use crate::harness::wire::Wire;
 use crate::harness::{TestResult, expect_eq, trial};
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![trial("hybrid::schedules_run", schedules_run)]
+    vec![
+        trial("hybrid::schedules_run", schedules_run),
+        trial("hybrid::outgrown_snapshots", outgrown_snapshots),
+    ]
 }
 
 /// A schedule of every second is heeded within this.
@@ -43,6 +46,36 @@ fn schedules_run() -> TestResult {
         server.restart()?;
         let history = server.connect()?.texts(DONE)?;
         expect_eq("history after a restart", &history, &expected)
+    })
+}
+
+/// A snapshot is refreshed by itself once a tenth of its rows has changed, where the table does not say otherwise.
+fn outgrown_snapshots() -> TestResult {
+    Server::fresh()?.scope(|server| {
+        let mut wire = server.connect()?;
+        for (table, options) in [
+            ("kept", "WITH (offload_percent = 0)"),
+            ("usual", ""),
+            ("later", "WITH (offload_percent = 60)"),
+            ("never_offloaded", ""),
+        ] {
+            wire.simple(&format!("CREATE TABLE {table} (id bigint PRIMARY KEY, v integer) {options}"))?;
+            wire.simple(&format!("INSERT INTO {table} SELECT x, 0 FROM generate_series(1, 40000) AS g(x)"))?;
+            if table != "never_offloaded" {
+                wire.simple(&format!("CALL nyala.offload('{table}')"))?;
+            }
+            wire.simple(&format!("UPDATE {table} SET v = 1 WHERE id <= 20000"))?;
+        }
+        let run = "SELECT table_name, kind, status FROM nyala.jobs WHERE started_by = 'fresh rows' AND finished IS NOT NULL";
+        let usual = vec![vec!["usual".to_string(), "offload".into(), "done".into()]];
+        wait_for(&mut wire, run, &usual)?;
+        let sums = "SELECT (SELECT sum(v) FROM usual$snapshot), (SELECT sum(v) FROM usual), \
+             (SELECT sum(v) FROM kept$snapshot), (SELECT sum(v) FROM later$snapshot)";
+        let expected = vec![vec!["20000".to_string(), "20000".into(), "0".into(), "0".into()]];
+        expect_eq("snapshots", &wire.texts(sums)?, &expected)?;
+        wire.simple("ALTER TABLE later SET (offload_percent = 50)")?;
+        let both = "SELECT count(DISTINCT table_name) FROM nyala.jobs WHERE started_by = 'fresh rows' AND status = 'done'";
+        wait_for(&mut wire, both, &[vec!["2".to_string()]])
     })
 }
 

@@ -8,9 +8,8 @@ use nyala_catalog::definitions::Oid;
 
 use crate::error::Result;
 use crate::pg_catalog::functions::{Call, SystemFunction, strict};
-use crate::pg_catalog::names::{Registry, split_name};
+use crate::pg_catalog::names::Registry;
 use crate::pg_catalog::rows::Cell;
-use crate::pg_catalog::types;
 
 macro_rules! conversions {
     ($($registry:ident: $to_oid:literal, $to_name:literal, $lenient_oid:literal, $lenient_name:literal, $result:literal;)*) => {
@@ -58,14 +57,6 @@ fn to_oid(call: &Call<'_>, registry: Registry) -> Result<Cell> {
 }
 
 fn to_name(call: &Call<'_>, registry: Registry) -> Result<Cell> {
-    // The functions that read and write values have names in `pg_type`, and nothing to call.
-    if registry == Registry::Proc
-        && let Cell::Text(text) = call.cell(0)
-        && let Some(name) = split_name(text)?.pop()
-        && types::is_value_function(&name)
-    {
-        return Ok(name.into());
-    }
     let oid = oid_argument(call, 0, registry)?.unwrap_or_default();
     Ok(registry.name(call.view, oid).into())
 }

@@ -10,6 +10,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use nyala_catalog::types::SqlType;
 
 use super::super::decode::{ColumnParser, InputSettings, ValueError};
+use super::binary::BinaryReader;
 use super::text::Field;
 use super::{CopyFormat, CopyOptions, Dialect, Header, RECORD_BYTES_MAX, csv, text};
 
@@ -27,7 +28,15 @@ pub struct CopyError {
 }
 
 /// Reads the data of one COPY FROM; after an error it must be dropped.
-pub struct CopyReader {
+pub struct CopyReader(Reader);
+
+enum Reader {
+    Lines(LineReader),
+    Binary(BinaryReader),
+}
+
+/// Reads records of text or CSV.
+struct LineReader {
     dialect: Dialect,
     header: Header,
     /// Bytes of a record whose end has not come yet.
@@ -41,7 +50,7 @@ pub struct CopyReader {
 }
 
 /// The rows that are being built.
-struct Rows {
+pub(super) struct Rows {
     relation: String,
     schema: SchemaRef,
     columns: Vec<Column>,
@@ -69,39 +78,32 @@ impl CopyReader {
         settings: &InputSettings,
         rows_max: usize,
     ) -> Self {
-        let fields: Vec<_> = columns
-            .iter()
-            .map(|(name, ty)| ty.field(name, true))
-            .collect();
-        let parsers = columns.iter().map(|(name, ty)| Column {
-            name: name.clone(),
-            parser: ColumnParser::new(ty, settings),
-            force_null: options.force_null.contains(name),
-            force_not_null: options.force_not_null.contains(name),
-        });
-        Self {
+        if options.format == CopyFormat::Binary {
+            let reader = BinaryReader::new(relation, columns, settings, rows_max);
+            return Self(Reader::Binary(reader));
+        }
+        let force = |name: &str| {
+            let (null, not_null) = (&options.force_null, &options.force_not_null);
+            (null.contains(name), not_null.contains(name))
+        };
+        Self(Reader::Lines(LineReader {
             dialect: options.dialect(),
             header: options.header,
             pending: Vec::new(),
             search: csv::Search::default(),
             crlf: None,
             ended: false,
-            rows: Rows {
-                relation: relation.to_string(),
-                schema: Arc::new(Schema::new(fields)),
-                columns: parsers.collect(),
-                rows_max: rows_max.max(1),
-                count: 0,
-                line: 0,
-                scratch: Vec::new(),
-            },
-        }
+            rows: Rows::new(relation, columns, settings, rows_max, force),
+        }))
     }
 
     /// The schema of the batches: the columns in their order, all nullable.
     #[cfg(test)]
     pub fn schema(&self) -> arrow::datatypes::SchemaRef {
-        Arc::clone(&self.rows.schema)
+        match &self.0 {
+            Reader::Lines(reader) => Arc::clone(&reader.rows.schema),
+            Reader::Binary(reader) => Arc::clone(&reader.rows().schema),
+        }
     }
 
     /// Takes the next bytes of the data, cut anywhere; returns the batches they fill.
@@ -109,6 +111,26 @@ impl CopyReader {
     /// # Errors
     /// 22P04 for records that do not fit the columns, and those of values.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<RecordBatch>, CopyError> {
+        match &mut self.0 {
+            Reader::Lines(reader) => reader.push(bytes),
+            Reader::Binary(reader) => reader.push(bytes),
+        }
+    }
+
+    /// Ends the data; returns the batch of the last rows, if there are any.
+    ///
+    /// # Errors
+    /// As [`CopyReader::push`]; 22P04 also when the data ends inside quotes or, in binary form, without its trailer.
+    pub fn finish(&mut self) -> Result<Option<RecordBatch>, CopyError> {
+        match &mut self.0 {
+            Reader::Lines(reader) => reader.finish(),
+            Reader::Binary(reader) => reader.finish(),
+        }
+    }
+}
+
+impl LineReader {
+    fn push(&mut self, bytes: &[u8]) -> Result<Vec<RecordBatch>, CopyError> {
         if self.ended {
             return Ok(Vec::new());
         }
@@ -137,11 +159,7 @@ impl CopyReader {
         Ok(batches)
     }
 
-    /// Ends the data; returns the batch of the last rows, if there are any.
-    ///
-    /// # Errors
-    /// As [`CopyReader::push`]; 22P04 also when the data ends inside quotes.
-    pub fn finish(&mut self) -> Result<Option<RecordBatch>, CopyError> {
+    fn finish(&mut self) -> Result<Option<RecordBatch>, CopyError> {
         let pending = std::mem::take(&mut self.pending);
         let mut batches = Vec::new();
         if !self.ended && !pending.is_empty() {
@@ -155,15 +173,15 @@ impl CopyReader {
         }
         match batches.pop() {
             Some(batch) => Ok(Some(batch)),
-            None if self.rows.count > 0 => self.rows.take_batch().map(Some),
-            None => Ok(None),
+            None if self.rows.is_empty() => Ok(None),
+            None => self.rows.take_batch().map(Some),
         }
     }
 
     fn record_end(&mut self, rest: &[u8]) -> Option<usize> {
         match self.dialect.format {
             CopyFormat::Csv => csv::record_end(rest, &self.dialect, &mut self.search),
-            CopyFormat::Text => {
+            CopyFormat::Text | CopyFormat::Binary => {
                 let end = text::record_end(rest, self.search.seen);
                 // An escaped newline may end the chunk, so the last byte is looked at again.
                 self.search.seen = rest.len().saturating_sub(1);
@@ -200,7 +218,7 @@ impl CopyReader {
             Header::Yes => return Ok(()),
             Header::Match => return self.rows.check_header(record, &self.dialect),
         }
-        if self.rows.count >= self.rows.rows_max {
+        if self.rows.is_full() {
             batches.push(self.rows.take_batch()?);
         }
         Ok(())
@@ -213,12 +231,98 @@ fn next_field<'f, 'a: 'f>(
     scratch: &'f mut Vec<u8>,
 ) -> Option<Field<'f>> {
     match dialect.format {
-        CopyFormat::Text => text::next_field(rest, dialect, scratch),
+        CopyFormat::Text | CopyFormat::Binary => text::next_field(rest, dialect, scratch),
         CopyFormat::Csv => csv::next_field(rest, dialect, scratch),
     }
 }
 
 impl Rows {
+    /// No rows yet. `force` says whether FORCE_NULL and FORCE_NOT_NULL name a column.
+    pub(super) fn new(
+        relation: &str,
+        columns: &[(String, SqlType)],
+        settings: &InputSettings,
+        rows_max: usize,
+        force: impl Fn(&str) -> (bool, bool),
+    ) -> Self {
+        let fields = columns.iter().map(|(name, ty)| ty.field(name, true));
+        let fields: Vec<_> = fields.collect();
+        let parsers = columns.iter().map(|(name, ty)| {
+            let (force_null, force_not_null) = force(name);
+            Column {
+                name: name.clone(),
+                parser: ColumnParser::new(ty, settings),
+                force_null,
+                force_not_null,
+            }
+        });
+        Self {
+            relation: relation.to_string(),
+            schema: Arc::new(Schema::new(fields)),
+            columns: parsers.collect(),
+            rows_max: rows_max.max(1),
+            count: 0,
+            line: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= self.rows_max
+    }
+
+    /// The next record begins.
+    pub(super) fn next_line(&mut self) {
+        self.line += 1;
+    }
+
+    /// The record that has begun will begin again.
+    pub(super) fn same_line(&mut self) {
+        self.line -= 1;
+    }
+
+    /// Appends fields in binary form, one for each column.
+    pub(super) fn append_binary(&mut self, fields: &[Option<&[u8]>]) -> Result<(), CopyError> {
+        for (column, field) in self.columns.iter_mut().zip(fields) {
+            let appended = match field {
+                Some(bytes) => column.parser.append_binary(bytes),
+                None => {
+                    column.parser.append_null();
+                    Ok(())
+                }
+            };
+            if let Err(error) = appended {
+                let column = &column.name;
+                let context = format!(
+                    "COPY {}, line {}, column {column}",
+                    self.relation, self.line
+                );
+                return Err(CopyError {
+                    error,
+                    context: Some(context),
+                });
+            }
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// An error in a record of which nothing can be shown.
+    pub(super) fn at_row(&self, error: ValueError) -> CopyError {
+        CopyError {
+            error,
+            context: Some(format!("COPY {}, line {}", self.relation, self.line)),
+        }
+    }
+
     /// Appends the fields of a record to the columns.
     fn append(&mut self, record: &[u8], dialect: &Dialect) -> Result<(), CopyError> {
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -283,7 +387,7 @@ impl Rows {
         }
     }
 
-    fn take_batch(&mut self) -> Result<RecordBatch, CopyError> {
+    pub(super) fn take_batch(&mut self) -> Result<RecordBatch, CopyError> {
         let arrays = self
             .columns
             .iter_mut()

@@ -73,12 +73,21 @@ fn sample() -> RecordBatch {
 }
 
 fn written(options: &CopyOptions) -> String {
+    String::from_utf8(written_bytes(options)).unwrap()
+}
+
+fn written_bytes(options: &CopyOptions) -> Vec<u8> {
     let batch = sample();
     let writer = CopyWriter::new(options, &batch.schema(), FormatSettings::default());
     let mut out = BytesMut::new();
     writer.header(&mut out);
-    writer.write_batch(&batch, &mut out).unwrap();
-    String::from_utf8(out.to_vec()).unwrap()
+    writer.signature(&mut out);
+    let mut rows = writer.rows(&batch).unwrap();
+    for row in 0..batch.num_rows() {
+        rows.write(row, &mut out).unwrap();
+    }
+    writer.trailer(&mut out);
+    out.to_vec()
 }
 
 /// Feeds `data` in pieces of `size` bytes.
@@ -358,4 +367,83 @@ fn options_are_checked_as_in_postgresql() {
     );
     assert!(CopyOptions::check_encoding("UTF-8").is_ok());
     assert!(CopyOptions::check_encoding("LATIN1").is_err());
+}
+
+fn binary() -> CopyOptions {
+    CopyOptions {
+        format: CopyFormat::Binary,
+        ..CopyOptions::default()
+    }
+}
+
+#[test]
+fn binary_data_is_that_of_postgresql() {
+    let written = written_bytes(&binary());
+    let first_row = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\
+        \0\x03\0\0\0\x04\0\0\0\x01\0\0\0\x03a,b\xff\xff\xff\xff";
+    assert_eq!(written.get(..first_row.len()), Some(first_row.as_slice()));
+    assert_eq!(
+        written.get(written.len() - 2..),
+        Some([0xff, 0xff].as_slice())
+    );
+}
+
+#[test]
+fn binary_data_is_read_whatever_its_cuts() {
+    let written = written_bytes(&binary());
+    for size in 1..=written.len() {
+        assert_eq!(
+            read(&binary(), &written, size).unwrap().columns(),
+            sample().columns()
+        );
+    }
+}
+
+#[test]
+fn binary_data_that_is_none_is_refused() {
+    let whole = written_bytes(&binary());
+    let header = &whole[..19];
+    let with = |row: &[u8]| [header, row].concat();
+    let wrong_flags = [&whole[..11], &[0, 1, 0, 0, 0, 0, 0, 0]].concat();
+    let cases: [(&[u8], &str, &str); 8] = [
+        (b"1\tone\n", "22P04", "COPY file signature not recognized"),
+        (b"", "22P04", "COPY file signature not recognized"),
+        (
+            &wrong_flags,
+            "22P04",
+            "invalid COPY file header (WITH OIDS)",
+        ),
+        (&with(&[0, 2]), "22P04", "row field count is 2, expected 3"),
+        (
+            &with(&[0, 3, 0, 0, 0, 2, 0, 1]),
+            "22P04",
+            "unexpected EOF in COPY data",
+        ),
+        (
+            &with(&[0, 3, 0xff, 0xff, 0xff, 0xfe]),
+            "22P04",
+            "invalid field size",
+        ),
+        (
+            &with(&[0xff, 0xff, 0]),
+            "22P04",
+            "received copy data after EOF marker",
+        ),
+        (
+            &with(&[
+                0, 3, 0, 0, 0, 2, 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+            ]),
+            "22P03",
+            "incorrect binary data format",
+        ),
+    ];
+    for (data, code, message) in cases {
+        let (got_code, got, _) = failure(&binary(), data);
+        assert_eq!((got_code.as_str(), got.as_str()), (code, message));
+    }
+    let (.., context) = failure(
+        &binary(),
+        &with(&[0, 3, 0, 0, 0, 1, 7, 0, 0, 0, 0, 0, 0, 0, 0]),
+    );
+    assert_eq!(context, "COPY t, line 1, column a");
 }

@@ -1,4 +1,4 @@
-//! COPY TO: record batches to lines.
+//! COPY TO: record batches to lines, or to tuples of the binary format.
 //!
 //! Owns the order of header, fields and line ends. It never frames messages and never ends the data.
 
@@ -7,8 +7,8 @@ use arrow::datatypes::Schema;
 use bytes::{BufMut, BytesMut};
 use nyala_catalog::types::SqlType;
 
-use super::super::encode::{EncodeError, FormatSettings, TextColumn};
-use super::{CopyFormat, CopyOptions, Dialect, Header, csv, text};
+use super::super::encode::{BinaryColumn, EncodeError, FormatSettings, TextColumn};
+use super::{CopyFormat, CopyOptions, Dialect, Header, binary, csv, text};
 
 /// Writes the lines of one COPY TO.
 #[derive(Debug)]
@@ -62,34 +62,39 @@ impl CopyWriter {
         out.put_u8(b'\n');
     }
 
-    /// Appends one line for each row of `batch`.
+    /// Appends what stands before the first row of the binary format.
+    pub fn signature(&self, out: &mut BytesMut) {
+        if self.dialect.format == CopyFormat::Binary {
+            binary::put_header(out);
+        }
+    }
+
+    /// Appends what stands behind the last row of the binary format.
+    pub fn trailer(&self, out: &mut BytesMut) {
+        if self.dialect.format == CopyFormat::Binary {
+            binary::put_trailer(out);
+        }
+    }
+
+    /// The rows of a batch, ready to be written.
     ///
     /// # Errors
     /// As [`RowEncoder::encode`](super::super::encode::RowEncoder::encode).
-    pub fn write_batch(&self, batch: &RecordBatch, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let columns = batch
-            .columns()
-            .iter()
-            .zip(&self.columns)
-            .map(|(array, column)| {
-                let text = TextColumn::new(array, &column.ty, &self.settings)?;
-                Ok((text, column.force_quote))
+    pub fn rows<'a>(&'a self, batch: &RecordBatch) -> Result<CopyRows<'a>, EncodeError> {
+        let is_binary = self.dialect.format == CopyFormat::Binary;
+        let columns = batch.columns().iter().zip(&self.columns);
+        let columns = columns.map(|(array, column)| {
+            let (ty, settings) = (&column.ty, &self.settings);
+            Ok(match is_binary {
+                true => Values::Binary(BinaryColumn::new(array, ty, settings)?),
+                false => Values::Text(TextColumn::new(array, ty, settings)?, column.force_quote),
             })
-            .collect::<Result<Vec<_>, EncodeError>>()?;
-        let mut scratch = Vec::new();
-        for row in 0..batch.num_rows() {
-            for (index, (column, force)) in columns.iter().enumerate() {
-                self.delimit(index, out);
-                let start = out.len();
-                if column.write(row, out)? {
-                    self.protect(start, *force, &mut scratch, out);
-                } else {
-                    out.put_slice(self.dialect.null.as_bytes());
-                }
-            }
-            out.put_u8(b'\n');
-        }
-        Ok(())
+        });
+        Ok(CopyRows {
+            writer: self,
+            columns: columns.collect::<Result<_, EncodeError>>()?,
+            scratch: Vec::new(),
+        })
     }
 
     fn delimit(&self, index: usize, out: &mut BytesMut) {
@@ -101,11 +106,59 @@ impl CopyWriter {
     /// Quotes or escapes what was appended since `start`.
     fn protect(&self, start: usize, force: bool, scratch: &mut Vec<u8>, out: &mut BytesMut) {
         match self.dialect.format {
-            CopyFormat::Text => text::escape_from(start, &self.dialect, scratch, out),
+            CopyFormat::Text | CopyFormat::Binary => {
+                text::escape_from(start, &self.dialect, scratch, out)
+            }
             CopyFormat::Csv => {
                 let only_column = self.columns.len() == 1;
                 csv::quote_from(start, force, only_column, &self.dialect, scratch, out);
             }
         }
+    }
+}
+
+/// The rows of one batch.
+pub struct CopyRows<'a> {
+    writer: &'a CopyWriter,
+    columns: Vec<Values>,
+    scratch: Vec<u8>,
+}
+
+enum Values {
+    /// The text, and whether it is quoted in any case.
+    Text(TextColumn, bool),
+    Binary(BinaryColumn),
+}
+
+impl CopyRows<'_> {
+    /// Appends a row: a line, or in the binary format a tuple.
+    ///
+    /// # Errors
+    /// As [`RowEncoder::encode`](super::super::encode::RowEncoder::encode).
+    pub fn write(&mut self, row: usize, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let writer = self.writer;
+        let is_binary = writer.dialect.format == CopyFormat::Binary;
+        if is_binary {
+            let count = i16::try_from(self.columns.len());
+            out.put_i16(count.map_err(|_| EncodeError::too_many_columns())?);
+        }
+        for (index, column) in self.columns.iter().enumerate() {
+            match column {
+                Values::Binary(column) => column.write(row, out)?,
+                Values::Text(column, force) => {
+                    writer.delimit(index, out);
+                    let start = out.len();
+                    if column.write(row, out)? {
+                        writer.protect(start, *force, &mut self.scratch, out);
+                    } else {
+                        out.put_slice(writer.dialect.null.as_bytes());
+                    }
+                }
+            }
+        }
+        if !is_binary {
+            out.put_u8(b'\n');
+        }
+        Ok(())
     }
 }

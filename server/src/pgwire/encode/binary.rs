@@ -74,7 +74,9 @@ pub fn write_field(
             let [high, low] = values[row].to_be_bytes();
             out.put_slice(&[0, 0, 0, 2, high, low]);
         }
-        Values::Int4(values) | Values::Oid(values) => put_4(values[row].to_be_bytes(), out),
+        Values::Int4(values) | Values::Oid(values) | Values::Regproc(values) => {
+            put_4(values[row].to_be_bytes(), out);
+        }
         Values::Int8(values) => put_8(values[row].to_be_bytes(), out),
         Values::Float4(values) => put_4(values[row].to_be_bytes(), out),
         Values::Float8(values) => put_8(values[row].to_be_bytes(), out),

@@ -38,6 +38,8 @@ pub enum Values {
     Int8(ScalarBuffer<i64>),
     /// OIDs: unsigned, in signed Arrow integers.
     Oid(ScalarBuffer<i32>),
+    /// OIDs of functions, which print as their names.
+    Regproc(ScalarBuffer<i32>),
     Float4(ScalarBuffer<f32>),
     Float8(ScalarBuffer<f64>),
     /// Unscaled values; `trim` cuts trailing zeros of the fraction.
@@ -206,6 +208,9 @@ impl Column {
             | SqlType::Regclass
             | SqlType::Regtype
             | SqlType::Regproc => match array.data_type() {
+                DataType::Int32 if *ty == SqlType::Regproc => {
+                    Values::Regproc(buffer::<Int32Type>(array, &DataType::Int32, ty)?)
+                }
                 DataType::Struct(_) => record(array)?,
                 DataType::Map(_, _) => map(array)?,
                 _ => Values::Text(strings(array, ty)?, TextKind::Plain),

@@ -11,6 +11,7 @@ use super::column::{Column, TextKind, Values};
 use super::numeric::Digits;
 use super::settings::{ByteaOutput, FormatSettings};
 use super::{EncodeError, datetime, float, interval, nested};
+use crate::pg_catalog::procedures;
 
 /// A column ready to print its values as text.
 pub struct TextColumn {
@@ -76,6 +77,13 @@ pub fn write(
         Values::Int4(values) => put_integer(values[row], out),
         Values::Int8(values) => put_integer(values[row], out),
         Values::Oid(values) => put_integer(values[row] as u32, out),
+        Values::Regproc(values) => match values[row] as u32 {
+            0 => out.put_u8(b'-'),
+            oid => match procedures::by_oid(oid) {
+                Some(function) => out.put_slice(function.name.as_bytes()),
+                None => put_integer(oid, out),
+            },
+        },
         Values::Float4(values) => float::write_f32(values[row], settings.extra_float_digits, out),
         Values::Float8(values) => float::write_f64(values[row], settings.extra_float_digits, out),
         Values::Numeric {

@@ -185,27 +185,27 @@ fn format_code(format: Format) -> i16 {
     }
 }
 
-/// The server waits for data of a COPY in text form (also CSV).
-pub fn copy_in_response(out: &mut BytesMut, columns: usize) {
-    copy_response(out, b'G', columns);
+/// The server waits for data of a COPY; CSV is text.
+pub fn copy_in_response(out: &mut BytesMut, columns: usize, format: Format) {
+    copy_response(out, b'G', columns, format);
 }
 
-/// Data of a COPY in text form (also CSV) follows.
-pub fn copy_out_response(out: &mut BytesMut, columns: usize) {
-    copy_response(out, b'H', columns);
+/// Data of a COPY follows; CSV is text.
+pub fn copy_out_response(out: &mut BytesMut, columns: usize, format: Format) {
+    copy_response(out, b'H', columns, format);
 }
 
-fn copy_response(out: &mut BytesMut, tag: u8, columns: usize) {
+fn copy_response(out: &mut BytesMut, tag: u8, columns: usize, format: Format) {
     message(out, tag, |out| {
-        out.put_u8(0);
+        out.put_u8(u8::from(format == Format::Binary));
         put_count(out, columns);
         for _ in 0..columns {
-            out.put_i16(format_code(Format::Text));
+            out.put_i16(format_code(format));
         }
     });
 }
 
-/// Whole rows of a COPY TO, as `write` appends them. After an error `out` ends in half a message.
+/// One row of a COPY TO, as `write` appends it: clients take a message for a row. After an error `out` ends in half a message.
 pub fn copy_data(
     out: &mut BytesMut,
     write: impl FnOnce(&mut BytesMut) -> Result<()>,

@@ -90,7 +90,7 @@ impl Dependents {
         let mut views = Vec::new();
         for view in over(&definitions, table.def.oid) {
             let query = parse::parse_query(&view.query)?;
-            planner.open_externals(query.as_ref()).await?;
+            planner.open_relations(query.as_ref()).await?;
             // A view that cannot be planned now is no worse after.
             if let Ok(meaning) = meaning(planner, &view) {
                 views.push((view, meaning));

@@ -19,6 +19,7 @@ pub(super) struct Options {
     /// Given, and `None` where it is reset.
     offload: Option<Option<String>>,
     housekeeping: Option<Option<String>>,
+    offload_percent: Option<Option<u8>>,
     retention_s: Option<Option<u64>>,
 }
 
@@ -81,6 +82,14 @@ impl Options {
                         _ => given.housekeeping = Some(pattern),
                     }
                 }
+                "offload_percent" if reset => given.offload_percent = Some(None),
+                "offload_percent" => {
+                    let percent = number(value).and_then(|text| text.parse().ok());
+                    let Some(percent) = percent.filter(|percent| *percent <= 100) else {
+                        return Err(invalid_option(&name, "a whole number from 0 to 100"));
+                    };
+                    given.offload_percent = Some(Some(percent));
+                }
                 "retention" if reset => given.retention_s = Some(None),
                 "retention" => {
                     let Some(text) = string(value) else {
@@ -114,6 +123,7 @@ impl Options {
         let schedules = Schedules {
             offload: self.offload.unwrap_or(before.offload),
             housekeeping: self.housekeeping.unwrap_or(before.housekeeping),
+            offload_percent: self.offload_percent.unwrap_or(before.offload_percent),
         };
         if schedules.housekeeping.is_some() && !hybrid {
             return Err(PgError::new(
@@ -144,6 +154,17 @@ fn string(value: &Expr) -> Option<&str> {
     match value {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The text of a number, quoted or not.
+fn number(value: &Expr) -> Option<&str> {
+    match value {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) | Value::Number(text, _) => Some(text),
             _ => None,
         },
         _ => None,

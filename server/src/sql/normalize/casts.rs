@@ -120,7 +120,7 @@ pub fn cast(expr: &mut Expr) {
     } else if let Some(function) = cast_function(data_type) {
         *expr = build::call(function, vec![build::take(inner)]);
     } else if let Some(registry) = type_name(data_type).as_deref().and_then(registry) {
-        *expr = build::call(registry.computed(), vec![build::take(inner)]);
+        *expr = build::call(registry.oid, vec![build::take(inner)]);
     } else {
         translate(data_type);
     }
@@ -177,17 +177,6 @@ pub fn large_number(expr: &mut Expr) {
 struct Conversion {
     name: &'static str,
     oid: &'static str,
-}
-
-impl Conversion {
-    /// What is computed with: the OID, but the name of a function, since columns of type `regproc` hold names.
-    fn computed(&self) -> &'static str {
-        if self.name == "nyala_regproc_name" {
-            self.name
-        } else {
-            self.oid
-        }
-    }
 }
 
 fn registry(type_name: &str) -> Option<Conversion> {

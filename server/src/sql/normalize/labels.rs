@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, DataType, Distinct, Expr, Function, FunctionArguments, Ident,
-    OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, TimezoneInfo, TrimWhereField, Value,
-    visit_expressions,
+    OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    TimezoneInfo, TrimWhereField, Value, visit_expressions,
 };
 
 use crate::sql::normalize::{build, last_name};
@@ -28,10 +28,10 @@ pub fn column_label(name: &str) -> &str {
 ///
 /// `outermost` tells that no other query refers to the names.
 pub fn label_columns(select: &mut Select, outermost: bool) {
-    // Names given so far, and whether it was as an alias; a wildcard may have given any.
+    // Names given so far, and whether it was as an alias.
     let mut aliases: HashSet<String> = HashSet::new();
     let mut columns: HashSet<String> = HashSet::new();
-    let mut wildcard = false;
+    let wildcards = Wildcards::of(select);
     for (position, item) in select.projection.iter_mut().enumerate() {
         let suffixed = |label: &str| Ident::with_quote('"', format!("{label}{SUFFIX}{position}"));
         match item {
@@ -39,8 +39,9 @@ pub fn label_columns(select: &mut Select, outermost: bool) {
                 if !is_keyword(expr) =>
             {
                 let label = label(expr);
-                let repeated =
-                    !columns.insert(expr.to_string()) || aliases.contains(&label) || wildcard;
+                let repeated = !columns.insert(expr.to_string())
+                    || aliases.contains(&label)
+                    || wildcards.hold(expr, outermost);
                 columns.insert(label.clone());
                 if repeated {
                     *item = SelectItem::ExprWithAlias {
@@ -70,9 +71,53 @@ pub fn label_columns(select: &mut Select, outermost: bool) {
                     *alias = suffixed(&label);
                 }
             }
-            SelectItem::ExprWithAliases { .. } => {}
-            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => wildcard = true,
+            SelectItem::ExprWithAliases { .. }
+            | SelectItem::Wildcard(_)
+            | SelectItem::QualifiedWildcard(..) => {}
         }
+    }
+}
+
+/// The wildcards of a select list.
+struct Wildcards {
+    /// `*`
+    all: bool,
+    /// The tables of `t.*`.
+    tables: HashSet<String>,
+}
+
+impl Wildcards {
+    fn of(select: &Select) -> Self {
+        let mut wildcards = Self {
+            all: false,
+            tables: HashSet::new(),
+        };
+        for item in &select.projection {
+            match item {
+                SelectItem::Wildcard(_) => wildcards.all = true,
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(name),
+                    _,
+                ) => {
+                    wildcards.tables.extend(last_name(name));
+                }
+                _ => {}
+            }
+        }
+        wildcards
+    }
+
+    /// Whether a wildcard has, or may have, a column as well.
+    fn hold(&self, column: &Expr, outermost: bool) -> bool {
+        let named = match column {
+            Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [.., table, _] => self.tables.contains(&build::fold(table)),
+                _ => false,
+            },
+            // Whose column it is is not known, and a name that others refer to must stay.
+            _ => outermost && !self.tables.is_empty(),
+        };
+        self.all || named
     }
 }
 

@@ -50,7 +50,7 @@ fn reg_types_show_names_and_compute_with_oids() {
     );
     assert_eq!(
         column("typinput = 'array_in'::regproc"),
-        "typinput = nyala_regproc_name('array_in')"
+        "typinput = nyala_regproc_oid('array_in')"
     );
 }
 
