@@ -171,12 +171,15 @@ fn resolve(
             // A literal is not rounded to the scale of what it is compared with.
             SqlType::Numeric(_) => value(text, &SqlType::Numeric(None), input),
             // These compare as the text they are stored as.
-            SqlType::Regproc => match procedures::find(text) {
-                Some(oid) => value(&oid.to_string(), &SqlType::Oid, input),
-                None => value(text, &SqlType::Oid, input),
-            },
+            SqlType::Regproc if *field.data_type() == DataType::Int32 => {
+                match procedures::find(text) {
+                    Some(oid) => value(&oid.to_string(), &SqlType::Oid, input),
+                    None => value(text, &SqlType::Oid, input),
+                }
+            }
             SqlType::Regclass
             | SqlType::Regtype
+            | SqlType::Regproc
             | SqlType::Char
             | SqlType::Int2vector
             | SqlType::Oidvector
@@ -299,6 +302,15 @@ fn rewrite(
     };
     let to = cast.field.data_type();
     let (from_text, to_text) = (from.data_type().is_string(), to.is_string());
+    // What a value is besides its Arrow type stays with it through Arrow's cast.
+    if from.data_type().is_integer() && to.is_integer() {
+        let (was, is) = (SqlType::of_field(&from), SqlType::of_field(&cast.field));
+        if was != SqlType::of_arrow(from.data_type()) && was != is {
+            let function = ScalarUDF::from(Retyped::new(is));
+            return Ok(Transformed::yes(function.call(vec![*cast.expr])));
+        }
+        return Ok(Transformed::no(Expr::Cast(cast)));
+    }
     if from_text && !to_text {
         let ty = SqlType::of_field(&cast.field);
         if ty.arrow_type() == *to {
@@ -398,6 +410,47 @@ impl ScalarUDFImpl for TextInput {
                     parse_text_array(&text, &self.ty, &self.settings).map_err(PgError::from)?;
                 Ok(ColumnarValue::Array(values))
             }
+        }
+    }
+}
+
+/// `nyala_retyped(integer)`: the same number as another type of integer, `oid` and `regproc` among them.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Retyped {
+    ty: SqlType,
+    signature: Signature,
+}
+
+impl Retyped {
+    fn new(ty: SqlType) -> Self {
+        Self {
+            ty,
+            signature: Signature::any(1, Volatility::Immutable),
+        }
+    }
+}
+
+impl ScalarUDFImpl for Retyped {
+    fn name(&self) -> &str {
+        "nyala_retyped"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
+        Ok(self.ty.arrow_type())
+    }
+
+    fn return_field_from_args(&self, _: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
+        Ok(Arc::new(self.ty.field(self.name(), true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
+        match args.args.first() {
+            Some(value) => value.cast_to(&self.ty.arrow_type(), None),
+            None => Err(PgError::internal("nyala_retyped takes one argument").into()),
         }
     }
 }

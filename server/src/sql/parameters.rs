@@ -350,13 +350,13 @@ pub fn wrap_in_cast(target: &mut Expr, ty: &SqlType) -> Result<()> {
     Ok(())
 }
 
-/// Gives string literals that stand alone the type of what they are stored in, as
-/// [`cast_parameter`] does.
+/// Gives string literals and NULLs that stand alone the type of what they are stored in, as
+/// [`cast_parameter`] does: rows of VALUES have to have the same types.
 pub fn cast_literal(target: &mut Expr, ty: &SqlType) -> Result<()> {
     let is_text = matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_));
-    let is_string = matches!(target, Expr::Value(value)
-        if matches!(value.value, Value::SingleQuotedString(_)));
-    if !is_text && is_string {
+    let has_no_type = matches!(target, Expr::Value(value)
+        if matches!(value.value, Value::SingleQuotedString(_) | Value::Null));
+    if !is_text && has_no_type {
         wrap_in_cast(target, ty)?;
     }
     Ok(())

@@ -1,3 +1,5 @@
+//! Orders of joins, and that answers do not depend on them.
+
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
