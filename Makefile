@@ -24,6 +24,8 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then \
 fi
 endef
 
+S3_SERVER := .venv/s3.installed
+
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 POSTGRES_BIN := /usr/lib/postgresql/15/bin
 
@@ -54,16 +56,25 @@ bless: packages
 
 # The clients and the PostgreSQL that the integration tests compare with. The package starts a
 # cluster of its own, which nothing here uses.
-packages:
+packages: $(S3_SERVER)
 	@missing=""; \
 	test -x $(POSTGRES_BIN)/initdb || missing="$$missing postgresql-15"; \
 	command -v psql >/dev/null || missing="$$missing postgresql-client"; \
 	command -v openssl >/dev/null || missing="$$missing openssl"; \
+	command -v nsenter >/dev/null || missing="$$missing util-linux"; \
+	command -v mount >/dev/null || missing="$$missing mount"; \
 	if test -n "$$missing"; then \
 		echo "installing$$missing"; \
 		$(SUDO) apt-get update -qq; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
+
+# The S3 server of the tests, in an environment of its own.
+$(S3_SERVER): tests/s3/requirements.txt
+	@$(ENSURE_VENV)
+	python3 -m venv .venv/s3
+	.venv/s3/bin/python -m pip install -q --disable-pip-version-check -r $<
+	touch $@
 
 # In order, also under `make -j`: the cheap checks first, each phase with its time.
 PHASES := packages fmt-check lint build unit doc integration

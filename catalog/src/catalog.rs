@@ -1,19 +1,12 @@
 //! The catalog of a server: the row store, the committer, the closed tables, and the definitions
 //! that say what they hold.
 //!
-//! Data directory:
-//!
-//! | path | what |
-//! | --- | --- |
-//! | `rows/` | the row store |
-//! | `closed/<table>-<storage>/` | the closed table of a hybrid table (Delta) |
-//! | `snapshots/<storage>/` | the snapshot of a table's open rows (Delta) |
-//! | `points/<storage>/` | files of the table's restore points |
+//! The row store lies in `rows/` of the data directory; where columnar files lie [`crate::columnar_store`] says.
 //!
 //! Opening finishes what a crash left half done (see [`crate::housekeeping`]) before anyone can read.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -21,18 +14,20 @@ use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use parking_lot::Mutex;
-use url::Url;
 
 use crate::closed_table::{ClosedTable, ClosedTableSpec};
+use crate::columnar_store::{CLOSED, ColumnarStore, POINTS, Place, SNAPSHOTS};
 use crate::committer::{ActiveTransactions, CommitRequest, Committer, Counters};
 use crate::compaction::DeadRows;
 use crate::definitions::{
     BOOTSTRAP_ROLE_OID, DatabaseDef, Definitions, FIRST_USER_OID, Oid, PUBLIC_SCHEMA,
     PUBLIC_SCHEMA_OID, Relation, RelationDef, RoleDef, SchemaDef, StorageId, Table,
 };
+use crate::disk_reserve::DiskReserve;
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::fresh_rows::FreshRows;
 use crate::manifest::{Manifest, SnapshotManifest};
+use crate::object_stores::ObjectStores;
 use crate::restore_point::RestorePoint;
 use crate::row_cache::RowCache;
 use crate::row_store::{RowStore, Space, StoreSnapshot, meta_key};
@@ -40,20 +35,32 @@ use crate::shadow_log::ShadowLogs;
 use crate::table_handles::Handles;
 use crate::transaction::{Retired, Transaction};
 
+/// Folder of the row store in the data directory.
+const ROWS: &str = "rows";
+
 /// Version of the on-disk format of a new data directory.
 const FORMAT: u64 = 1;
 
 /// Version of the format since a table was altered: rows have layouts, and files columns, that the first version does not know.
 pub(crate) const FORMAT_ALTERED: u64 = 2;
 
+/// Version of the format of a database with a `columnar_url`, which is not looked for by servers of earlier ones.
+pub(crate) const FORMAT_ELSEWHERE: u64 = 3;
+
 /// Name of the first database and of the bootstrap superuser.
 pub const BOOTSTRAP_NAME: &str = "nyala";
 
 /// Where a server keeps its data.
-#[derive(Debug, Clone)]
+#[derive(Clone, Default)]
 pub struct CatalogConfig {
     /// The data directory; made if it does not exist.
     pub data_dir: PathBuf,
+    /// Where closed tables, snapshots and restore points lie, if not in the data directory: a URL of [`ObjectStores`].
+    pub columnar_url: Option<String>,
+    /// Options for S3, by the names that the AWS command line tools have for them.
+    pub s3_options: BTreeMap<String, String>,
+    /// Bytes of the data directory's disk that commits leave free.
+    pub disk_reserve: u64,
 }
 
 /// Databases and roles, at one commit sequence number.
@@ -104,7 +111,8 @@ struct Cached<T> {
 
 /// The catalog of a server.
 pub struct Catalog {
-    config: CatalogConfig,
+    columnar: Arc<ColumnarStore>,
+    object_stores: Arc<ObjectStores>,
     store: Arc<RowStore>,
     committer: Committer,
     pub(crate) counters: Arc<Counters>,
@@ -130,7 +138,7 @@ impl Catalog {
     /// Opens the catalog in the configured directory, or makes an empty one.
     pub async fn open(config: CatalogConfig) -> Result<Arc<Self>> {
         std::fs::create_dir_all(&config.data_dir)?;
-        let rows = config.data_dir.join("rows");
+        let rows = config.data_dir.join(ROWS);
         let store = Arc::new(RowStore::open(&rows).map_err(|error| match error.kind {
             ErrorKind::Locked => CatalogError::new(
                 ErrorKind::Locked,
@@ -143,11 +151,11 @@ impl Catalog {
         })?);
         let snapshot = store.snapshot();
         let format = snapshot.meta_number(meta_key::FORMAT)?;
-        if format > FORMAT_ALTERED {
+        if format > FORMAT_ELSEWHERE {
             return Err(CatalogError::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "data directory has format {format}, this server reads formats up to {FORMAT_ALTERED}"
+                    "data directory has format {format}, this server reads formats up to {FORMAT_ELSEWHERE}"
                 ),
             ));
         }
@@ -156,6 +164,8 @@ impl Catalog {
             .map_err(|_| CatalogError::corrupted("object identifiers are used up"))?;
         let next_storage = snapshot.meta_number(meta_key::NEXT_STORAGE)?;
         drop(snapshot);
+        let object_stores = Arc::new(ObjectStores::new(&config.s3_options)?);
+        let columnar = open_columnar(&config, &object_stores, &store, format == 0).await?;
         let counters = Arc::new(Counters::new(
             next_oid.max(FIRST_USER_OID),
             next_storage.max(1),
@@ -182,12 +192,13 @@ impl Catalog {
             Arc::clone(&counters),
             Arc::clone(&active),
             Arc::clone(&row_cache),
+            DiskReserve::new(config.data_dir.join(ROWS), config.disk_reserve),
             fresh,
             Arc::clone(&shadow_logs),
-            csn,
         )?;
         let catalog = Arc::new(Self {
-            config,
+            columnar: Arc::new(columnar),
+            object_stores,
             store,
             committer,
             counters,
@@ -213,7 +224,7 @@ impl Catalog {
         crate::offload::recover(&catalog).await?;
         crate::index::build::recover(&catalog).await?;
         crate::job_log::recover(&catalog).await?;
-        catalog.sweep_storages()?;
+        catalog.sweep_storages().await?;
         Ok(catalog)
     }
 
@@ -236,10 +247,12 @@ impl Catalog {
             owner: role.oid,
         };
         let mut meta = self.database_writes(&database)?;
-        meta.push((
-            meta_key::FORMAT.to_string(),
-            Some(FORMAT.to_be_bytes().to_vec()),
-        ));
+        let format = match columnar_place(&self.store.snapshot())? {
+            Some(_) => FORMAT_ELSEWHERE,
+            None => FORMAT,
+        };
+        let format = Some(format.to_be_bytes().to_vec());
+        meta.push((meta_key::FORMAT.to_string(), format));
         meta.push((meta_key::role(role.oid), Some(serde_json::to_vec(&role)?)));
         self.commit_meta(meta).await?;
         Ok(())
@@ -299,7 +312,7 @@ impl Catalog {
                 for point in RestorePoint::load_all(&snapshot, table.def.storage)? {
                     meta.push((point.meta_key(table.def.storage), None));
                 }
-                let closed_folder = self.closed_path(table);
+                let closed_folder = closed_folder(table);
                 retired.push(Retired {
                     storage: table.def.storage,
                     closed_folder,
@@ -312,7 +325,7 @@ impl Catalog {
         }
         let csn = self.commit_meta(meta).await?;
         self.definitions.lock().remove(&database.oid);
-        self.retire(csn, retired);
+        self.retire(csn, retired).await;
         Ok(())
     }
 
@@ -398,12 +411,15 @@ impl Catalog {
             return Ok(known);
         }
         let spec = self.closed_spec(table)?;
-        handles.seen_as(spec, |spec| Ok(ClosedTable::open(spec)?))
+        handles.seen_as(spec, |spec| {
+            Ok(ClosedTable::open(spec, &self.object_stores)?)
+        })
     }
 
     /// Makes the (empty) closed table of a new hybrid table; returns its version.
     pub(crate) async fn create_closed_table(&self, table: &Table) -> Result<u64> {
-        let (closed, version) = ClosedTable::create(self.closed_spec(table)?).await?;
+        let (closed, version) =
+            ClosedTable::create(self.closed_spec(table)?, &self.object_stores).await?;
         let handles = Handles::of(closed);
         self.closed_tables.lock().insert(table.def.storage, handles);
         Ok(version)
@@ -418,13 +434,19 @@ impl Catalog {
                     return Ok(known);
                 }
                 let spec = self.snapshot_spec(table)?;
-                return handles.seen_as(spec, |spec| Ok(ClosedTable::open(spec)?));
+                return handles.seen_as(spec, |spec| {
+                    Ok(ClosedTable::open(spec, &self.object_stores)?)
+                });
             }
             None => self.snapshot_spec(table)?,
         };
-        let snapshot = match ClosedTable::open(spec.clone())? {
+        let snapshot = match ClosedTable::open(spec.clone(), &self.object_stores)? {
             known if known.exists().await? => known,
-            _ => ClosedTable::create(spec.clone()).await?.0,
+            _ => {
+                ClosedTable::create(spec.clone(), &self.object_stores)
+                    .await?
+                    .0
+            }
         };
         let mut snapshots = self.snapshots.lock();
         let handles = snapshots.entry(storage).or_default();
@@ -438,9 +460,10 @@ impl Catalog {
     }
 
     fn snapshot_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
-        let path = self.snapshot_path(table.def.storage);
         Ok(ClosedTableSpec {
-            location: directory_url(&std::path::absolute(path)?)?,
+            location: self
+                .columnar
+                .location(&snapshot_folder(table.def.storage))?,
             name: format!("{}$snapshot", table.def.name),
             schema: Arc::clone(&table.schema),
             key: table.key_columns().to_vec(),
@@ -448,45 +471,26 @@ impl Catalog {
         })
     }
 
-    fn snapshot_root(&self) -> PathBuf {
-        self.config.data_dir.join("snapshots")
+    /// Where columnar files lie.
+    pub(crate) fn columnar(&self) -> &Arc<ColumnarStore> {
+        &self.columnar
     }
 
-    pub(crate) fn points_root(&self) -> PathBuf {
-        self.config.data_dir.join("points")
-    }
-
-    fn snapshot_path(&self, storage: StorageId) -> PathBuf {
-        self.snapshot_root().join(storage.to_string())
+    /// The object stores that tables of others can lie in.
+    pub(crate) fn object_stores(&self) -> &ObjectStores {
+        &self.object_stores
     }
 
     fn closed_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
-        let closing = table
-            .def
-            .closing
-            .as_ref()
+        let folder = closed_folder(table)
             .ok_or_else(|| CatalogError::internal("table has no closed part"))?;
-        let path = self.closed_root().join(&closing.folder);
         Ok(ClosedTableSpec {
-            location: directory_url(&std::path::absolute(path)?)?,
+            location: self.columnar.location(&folder)?,
             name: table.def.name.clone(),
             schema: Arc::clone(&table.schema),
             key: table.key_columns().to_vec(),
             columns: Arc::clone(&table.files),
         })
-    }
-
-    fn closed_root(&self) -> PathBuf {
-        self.config.data_dir.join("closed")
-    }
-
-    /// Folder of the table's closed part.
-    pub(crate) fn closed_path(&self, table: &Table) -> Option<PathBuf> {
-        table
-            .def
-            .closing
-            .as_ref()
-            .map(|closing| self.closed_root().join(&closing.folder))
     }
 
     /// The lock that one rewriter of a table's files holds.
@@ -514,45 +518,42 @@ impl Catalog {
 
     /// Storages that nothing names since `csn`. They go once no transaction can read them, which is
     /// looked at whenever something is retired; the last ones go at the next start.
-    pub(crate) fn retire(&self, csn: u64, storages: Vec<Retired>) {
-        let mut retired = self.retired.lock();
-        retired.extend(storages.into_iter().map(|storage| (csn, storage)));
-        let oldest = self.active.oldest(csn);
-        for (_, gone) in retired.extract_if(.., |(retired_at, _)| *retired_at <= oldest) {
+    pub(crate) async fn retire(&self, csn: u64, storages: Vec<Retired>) {
+        let gone: Vec<Retired> = {
+            let mut retired = self.retired.lock();
+            retired.extend(storages.into_iter().map(|storage| (csn, storage)));
+            let oldest = self.active.oldest(csn);
+            let gone = retired.extract_if(.., |(retired_at, _)| *retired_at <= oldest);
+            gone.map(|(_, gone)| gone).collect()
+        };
+        for gone in gone {
             // The rows are unreachable either way; the next start sweeps what could not be removed.
-            if let Err(error) = self.drop_storage(&gone) {
+            if let Err(error) = self.drop_storage(gone.storage) {
                 tracing::warn!(storage = gone.storage, %error, "dropped table's rows stay on disk");
+            }
+            let removal = remove_folders(Arc::clone(&self.columnar), gone);
+            // Nobody should wait for a store that is far away, or does not answer.
+            if self.columnar.is_local() {
+                removal.await;
+            } else {
+                tokio::spawn(removal);
             }
         }
     }
 
-    fn drop_storage(&self, gone: &Retired) -> Result<()> {
-        self.closed_tables.lock().remove(&gone.storage);
-        self.snapshots.lock().remove(&gone.storage);
-        self.shadow_logs.forget(Space::Fresh(gone.storage));
-        self.shadow_logs.forget(Space::ShadowClosed(gone.storage));
-        self.row_numbers.lock().remove(&gone.storage);
-        self.rewriters.lock().remove(&gone.storage);
-        self.store.drop_storage(gone.storage)?;
-        if let Some(folder) = &gone.closed_folder
-            && folder.try_exists()?
-        {
-            std::fs::remove_dir_all(folder)?;
-        }
-        for folder in [
-            self.snapshot_path(gone.storage),
-            self.points_path(gone.storage),
-        ] {
-            if folder.try_exists()? {
-                std::fs::remove_dir_all(folder)?;
-            }
-        }
-        Ok(())
+    fn drop_storage(&self, storage: StorageId) -> Result<()> {
+        self.closed_tables.lock().remove(&storage);
+        self.snapshots.lock().remove(&storage);
+        self.shadow_logs.forget(Space::Fresh(storage));
+        self.shadow_logs.forget(Space::ShadowClosed(storage));
+        self.row_numbers.lock().remove(&storage);
+        self.rewriters.lock().remove(&storage);
+        self.store.drop_storage(storage)
     }
 
     /// Removes storages that a crash left behind between making them and naming them in a
     /// definition, or between dropping a table and removing its rows.
-    fn sweep_storages(&self) -> Result<()> {
+    async fn sweep_storages(&self) -> Result<()> {
         let snapshot = self.store.snapshot();
         let mut named = HashSet::new();
         let mut folders = HashSet::new();
@@ -561,28 +562,22 @@ impl Catalog {
                 if let Relation::Table(table) = relation {
                     named.insert(table.def.storage);
                     named.extend(table.indexes.iter().map(|index| index.def.storage));
-                    folders.insert(self.snapshot_path(table.def.storage));
-                    folders.insert(self.points_path(table.def.storage));
-                    folders.extend(self.closed_path(table));
+                    folders.insert(snapshot_folder(table.def.storage));
+                    folders.insert(points_folder(table.def.storage));
+                    folders.extend(closed_folder(table));
                 }
             }
         }
         for storage in self.store.storages() {
             if !named.contains(&storage) {
-                self.drop_storage(&Retired {
-                    storage,
-                    closed_folder: None,
-                })?;
+                self.drop_storage(storage)?;
             }
         }
-        for root in [self.closed_root(), self.snapshot_root(), self.points_root()] {
-            if !root.try_exists()? {
-                continue;
-            }
-            for entry in std::fs::read_dir(root)? {
-                let path = entry?.path();
-                if !folders.contains(&path) {
-                    std::fs::remove_dir_all(path)?;
+        for root in [CLOSED, SNAPSHOTS, POINTS] {
+            for name in self.columnar.folders(root).await? {
+                let folder = format!("{root}/{name}");
+                if !folders.contains(&folder) {
+                    self.columnar.remove(&folder).await?;
                 }
             }
         }
@@ -700,9 +695,65 @@ fn duplicate_database(name: &str) -> CatalogError {
     )
 }
 
-fn directory_url(path: &Path) -> Result<Url> {
-    Url::from_directory_path(path)
-        .map_err(|()| CatalogError::internal(format!("{} is not absolute", path.display())))
+/// Opens the place of columnar files, and makes sure that it is this database's.
+async fn open_columnar(
+    config: &CatalogConfig,
+    object_stores: &ObjectStores,
+    store: &Arc<RowStore>,
+    new: bool,
+) -> Result<ColumnarStore> {
+    let columnar_url = config.columnar_url.as_deref();
+    let columnar = ColumnarStore::open(&config.data_dir, columnar_url, object_stores)?;
+    let known = columnar_place(&store.snapshot())?;
+    let place = columnar.check(known.as_ref(), new)?;
+    if place != known {
+        // Before the place is claimed, so that a start that is cut off can be done again. The committer does not run yet.
+        let mut batch = store.batch();
+        let meta = store.keyspace(Space::Meta)?;
+        match &place {
+            Some(place) => batch.insert(&meta, meta_key::COLUMNAR, serde_json::to_vec(place)?),
+            None => batch.remove(&meta, meta_key::COLUMNAR),
+        }
+        store.write(batch)?;
+    }
+    if let Some(place) = place {
+        columnar.claim(&place, new).await?;
+    }
+    Ok(columnar)
+}
+
+fn columnar_place(snapshot: &StoreSnapshot) -> Result<Option<Place>> {
+    match snapshot.get(Space::Meta, meta_key::COLUMNAR)? {
+        Some(json) => Ok(Some(serde_json::from_slice(&json)?)),
+        None => Ok(None),
+    }
+}
+
+/// Folder of a hybrid table's closed part, in the columnar store.
+pub(crate) fn closed_folder(table: &Table) -> Option<String> {
+    let closing = table.def.closing.as_ref()?;
+    Some(format!("{CLOSED}/{}", closing.folder))
+}
+
+/// Folder of the snapshot of a storage.
+fn snapshot_folder(storage: StorageId) -> String {
+    format!("{SNAPSHOTS}/{storage}")
+}
+
+/// Folder of the files of a storage's restore points.
+pub(crate) fn points_folder(storage: StorageId) -> String {
+    format!("{POINTS}/{storage}")
+}
+
+/// Removes a dropped table's columnar files.
+async fn remove_folders(columnar: Arc<ColumnarStore>, gone: Retired) {
+    let storage = gone.storage;
+    let folders = gone.closed_folder.into_iter();
+    for folder in folders.chain([snapshot_folder(storage), points_folder(storage)]) {
+        if let Err(error) = columnar.remove(&folder).await {
+            tracing::warn!(storage, folder, %error, "a dropped table's files stay");
+        }
+    }
 }
 
 /// Values of the `meta` keyspace whose keys are a prefix and a storage.

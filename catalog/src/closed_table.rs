@@ -27,15 +27,17 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use deltalake::DeltaTable;
-use deltalake::logstore::{LogStoreRef, StorageConfig, logstore_for};
+use deltalake::logstore::LogStoreRef;
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use deltalake::table::state::DeltaTableState;
+use deltalake::{DeltaTable, DeltaTableError};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parking_lot::{Mutex, RwLock};
 use url::Url;
+
+use crate::object_stores::ObjectStores;
 
 mod columns;
 mod commit;
@@ -73,7 +75,7 @@ const KEY_PROPERTY: &str = "nyala.key";
 /// What a closed table is: where it lies, and what its rows look like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClosedTableSpec {
-    /// The table's directory, as a `file://` URL (or one of a store that delta-rs knows).
+    /// The table's directory, as a URL of one of the [`ObjectStores`].
     pub location: Url,
     /// The table's name, for messages and the Delta metadata.
     pub name: String,
@@ -149,8 +151,8 @@ impl ClosedTable {
     /// A table that is already there is adopted if it is the same one and still at version 0: that
     /// is what a crash between this call and the caller's own commit leaves behind. Any other
     /// table at the location is a [`ClosedTableError::Conflict`].
-    pub async fn create(spec: ClosedTableSpec) -> Result<(Self, u64)> {
-        let table = Self::open(spec)?;
+    pub async fn create(spec: ClosedTableSpec, stores: &ObjectStores) -> Result<(Self, u64)> {
+        let table = Self::open(spec, stores)?;
         let layout = &table.layout;
         if layout.log_store.is_delta_table_location().await? {
             table.adopt().await?;
@@ -182,13 +184,13 @@ impl ClosedTable {
     }
 
     /// Opens the table. Nothing is read until a version is asked for.
-    pub fn open(spec: ClosedTableSpec) -> Result<Self> {
+    pub fn open(spec: ClosedTableSpec, stores: &ObjectStores) -> Result<Self> {
         schema::check(&spec)?;
         let mut location = spec.location.clone();
         if !location.path().ends_with('/') {
             location.set_path(&format!("{}/", location.path()));
         }
-        let log_store = logstore_for(&location, StorageConfig::default())?;
+        let log_store = stores.log_store(&location)?;
         let prefix =
             Path::from_url_path(location.path()).map_err(|error| ClosedTableError::Invalid {
                 message: format!("location \"{location}\": {error}"),
@@ -319,13 +321,28 @@ impl ClosedTable {
     /// The newest version of the table, flushed to disk: a caller that finds its own commit there after a
     /// crash may build on it.
     pub async fn latest(&self) -> Result<Arc<ClosedVersion>> {
-        let known = self
-            .versions
-            .at_most(u64::MAX)
-            .map_or(0, |loaded| loaded.version());
-        let version = self.layout.log_store.get_latest_version(known).await?;
+        let known = self.versions.at_most(u64::MAX);
+        let version = match known.map(|known| known.version()) {
+            Some(known) => match self.layout.log_store.get_latest_version(known).await {
+                Err(DeltaTableError::InvalidVersion(_)) => self.load_newest().await?,
+                found => found?,
+            },
+            None => self.load_newest().await?,
+        };
         self.layout.flush_log(version).await?;
         self.at_version(version).await
+    }
+
+    /// Loads the newest version from the last checkpoint on: the log's older entries may be gone.
+    async fn load_newest(&self) -> Result<u64> {
+        let _loading = self.versions.loading.lock().await;
+        let state = DeltaTableState::try_new(self.layout.log_store.as_ref(), None).await?;
+        let version = state.version();
+        if self.versions.get(version).is_none() {
+            let loaded = ClosedVersion::load(self.layout.clone(), state, None)?;
+            self.versions.keep(Arc::new(loaded));
+        }
+        Ok(version)
     }
 
     /// The transaction that `app_id` last committed, as of version `at`.

@@ -5,7 +5,7 @@
 //! 1. **check**: in arrival order, a request fails with a serialization failure if a key it writes,
 //!    a definition it relies on, or any row of a table whose rows it has checked, was committed by
 //!    another transaction after the request's snapshot (first committer wins). A request that passes
-//!    gets the next csn.
+//!    gets the next csn. One that the disk has no room for fails too ([`crate::disk_reserve`]).
 //! 2. **assemble**: the writes of all requests that passed go into one batch over all keyspaces,
 //!    with the new csn.
 //! 3. **write**: the batch is applied atomically and fsync'd once (`commit::before_batch`,
@@ -32,6 +32,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::definitions::{Oid, StorageId};
+use crate::disk_reserve::{DiskReserve, Room};
 use crate::error::{CatalogError, Result};
 use crate::index::delta::IndexDelta;
 use crate::index::entry::Entry;
@@ -215,17 +216,18 @@ impl Committer {
         counters: Arc<Counters>,
         active: Arc<ActiveTransactions>,
         cache: Arc<RowCache>,
+        reserve: DiskReserve,
         fresh: HashSet<StorageId>,
         shadow_logs: Arc<ShadowLogs>,
-        last_csn: u64,
     ) -> Result<Self> {
         let (sender, receiver) = mpsc::channel(REQUESTS_WAITING_MAX);
         let state = CommitLog {
             store,
+            last_csn: counters.visible_csn(),
             counters,
             active,
             cache,
-            last_csn,
+            reserve,
             written: HashMap::new(),
             history: VecDeque::new(),
             hasher: RandomState::new(),
@@ -292,6 +294,7 @@ struct CommitLog {
     counters: Arc<Counters>,
     active: Arc<ActiveTransactions>,
     cache: Arc<RowCache>,
+    reserve: DiskReserve,
     last_csn: u64,
     /// csn of the last commit of a key, by hash, as far back as the oldest active snapshot. Two keys
     /// with one hash can only cause a needless serialization failure.
@@ -339,9 +342,10 @@ impl CommitLog {
         let mut batch = self.store.batch();
         let mut passed = Vec::with_capacity(group.len());
         let mut defines = false;
+        let mut room = self.reserve.room();
         for Waiting { request, reply } in group {
             defines |= !request.stamps.is_empty();
-            match self.check_and_assemble(request, &mut batch) {
+            match self.check_and_assemble(request, &mut batch, &mut room) {
                 Ok(csn) => passed.push((reply, csn)),
                 // A caller that is gone does not need its answer.
                 Err(error) => drop(reply.send(Err(error))),
@@ -379,8 +383,10 @@ impl CommitLog {
         &mut self,
         request: CommitRequest,
         batch: &mut fjall::OwnedWriteBatch,
+        room: &mut Room,
     ) -> Result<u64> {
         let mut hashes = self.check(&request)?;
+        room.take(&request)?;
         // Everything that can fail comes before the csn is taken and the batch is touched.
         let meta = self.meta_keyspace()?;
         let mut spaces = Vec::with_capacity(request.tables.len());

@@ -7,6 +7,8 @@ use datafusion::error::DataFusionError;
 
 use crate::closed_table::ClosedTableError;
 use crate::external_table::ExternalTableError;
+use crate::object_stores::LocationError;
+use crate::storage_failure;
 
 /// What went wrong, independent of the wording. The server owns the mapping to SQLSTATEs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub enum ErrorKind {
     LimitExceeded,
     /// The data directory is in use by another server.
     Locked,
+    /// There is no room for what is to be written.
+    DiskFull,
     /// Reading or writing storage failed.
     Io,
     /// Stored bytes are not what they should be.
@@ -139,6 +143,15 @@ impl CatalogError {
         .with_hint("The transaction might succeed if retried.")
     }
 
+    /// An error of storage, with what to do if it is full.
+    pub(crate) fn of_storage(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let error = Self::new(kind, message);
+        match kind {
+            ErrorKind::DiskFull => error.with_hint("Make room where the server keeps its data."),
+            _ => error,
+        }
+    }
+
     /// Stored bytes that do not decode.
     pub fn corrupted(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupted, message)
@@ -162,7 +175,10 @@ impl From<fjall::Error> for CatalogError {
     fn from(error: fjall::Error) -> Self {
         match error {
             fjall::Error::Locked => Self::new(ErrorKind::Locked, "data directory is locked"),
-            other => Self::new(ErrorKind::Io, format!("row store: {other}")),
+            other => {
+                let kind = storage_failure::kind(&other).unwrap_or(ErrorKind::Io);
+                Self::of_storage(kind, format!("row store: {other}"))
+            }
         }
     }
 }
@@ -175,7 +191,8 @@ impl From<arrow::error::ArrowError> for CatalogError {
 
 impl From<parquet::errors::ParquetError> for CatalogError {
     fn from(error: parquet::errors::ParquetError) -> Self {
-        Self::new(ErrorKind::Io, error.to_string())
+        let kind = storage_failure::kind(&error).unwrap_or(ErrorKind::Io);
+        Self::of_storage(kind, error.to_string())
     }
 }
 
@@ -187,20 +204,41 @@ impl From<serde_json::Error> for CatalogError {
 
 impl From<std::io::Error> for CatalogError {
     fn from(error: std::io::Error) -> Self {
-        Self::new(ErrorKind::Io, error.to_string())
+        let kind = storage_failure::kind(&error).unwrap_or(ErrorKind::Io);
+        Self::of_storage(kind, error.to_string())
     }
 }
 
 impl From<ClosedTableError> for CatalogError {
     fn from(error: ClosedTableError) -> Self {
-        let kind = match &error {
-            ClosedTableError::Io(_) => ErrorKind::Io,
+        let kind = match error {
+            ClosedTableError::Input(error) => return Self::from(*error),
             ClosedTableError::Conflict(_) => ErrorKind::SerializationFailure,
             ClosedTableError::Unsupported { .. } => ErrorKind::Unsupported,
             ClosedTableError::Invalid { .. } => ErrorKind::InvalidDefinition,
-            _ => ErrorKind::Internal,
+            ClosedTableError::Location(_) => ErrorKind::InvalidLocation,
+            // delta-rs does not always tell what caused its error, yet nearly all of them are failures to read or write.
+            ClosedTableError::Delta(_) | ClosedTableError::Store(_) | ClosedTableError::Io(_) => {
+                storage_failure::kind(&error).unwrap_or(ErrorKind::Io)
+            }
+            ClosedTableError::Parquet(_) | ClosedTableError::Arrow(_) => {
+                storage_failure::kind(&error).unwrap_or(ErrorKind::Internal)
+            }
         };
-        Self::new(kind, error.to_string())
+        Self::of_storage(kind, error.to_string())
+    }
+}
+
+impl From<LocationError> for CatalogError {
+    fn from(error: LocationError) -> Self {
+        Self::new(ErrorKind::InvalidLocation, error.message)
+    }
+}
+
+impl From<object_store::Error> for CatalogError {
+    fn from(error: object_store::Error) -> Self {
+        let kind = storage_failure::kind(&error).unwrap_or(ErrorKind::Io);
+        Self::of_storage(kind, format!("storage: {error}"))
     }
 }
 
@@ -209,7 +247,9 @@ impl From<ExternalTableError> for CatalogError {
         let kind = match &error {
             ExternalTableError::NotFound { .. } => ErrorKind::UndefinedFile,
             ExternalTableError::Invalid { .. } => ErrorKind::InvalidLocation,
-            ExternalTableError::Read(_) | ExternalTableError::Delta(_) => ErrorKind::Io,
+            ExternalTableError::Read(_)
+            | ExternalTableError::Delta(_)
+            | ExternalTableError::Store(_) => ErrorKind::Io,
         };
         Self::new(kind, error.to_string())
     }
@@ -217,12 +257,16 @@ impl From<ExternalTableError> for CatalogError {
 
 impl From<DataFusionError> for CatalogError {
     fn from(error: DataFusionError) -> Self {
-        match error.find_root() {
-            DataFusionError::External(source) => match source.downcast_ref::<Self>() {
-                Some(inner) => inner.clone(),
-                None => Self::internal(source.to_string()),
-            },
-            other => Self::internal(other.strip_backtrace()),
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(found) = cause {
+            if let Some(own) = found.downcast_ref::<Self>() {
+                return own.clone();
+            }
+            cause = found.source();
+        }
+        match storage_failure::kind(&error) {
+            Some(kind) => Self::of_storage(kind, error.strip_backtrace()),
+            None => Self::internal(error.find_root().strip_backtrace()),
         }
     }
 }

@@ -4,12 +4,14 @@
 //! of that moment, a Parquet directory with the files that are then in it. Columns have the types
 //! that [`SqlType`] gives them, whatever the files say; a struct or a map keeps its own.
 //!
+//! A location is a path of this machine or `s3://BUCKET/PREFIX`; an object store has no directories, so there a location is one if
+//! there are files below it.
+//!
 //! Directories of Parquet files are read with all their subdirectories. Where those are named
 //! `column=value` the columns are part of the table: `bigint` if all values are integers, `date` if
 //! all are dates, else `text`.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -26,16 +28,17 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake::delta_datafusion::{DeltaScanConfig, DeltaScanNext};
-use deltalake::logstore::{StorageConfig, logstore_for};
 use deltalake::{DeltaTable, DeltaTableError};
 use tokio::sync::Mutex;
-use url::Url;
 
 use crate::definitions::ExternalFormat;
+use crate::object_stores::{LocationError, ObjectStores};
 use crate::types::SqlType;
 
+mod place;
 mod statistics;
 
+use place::Place;
 use statistics::CountedListing;
 
 /// Ending of the files that make up a Parquet directory.
@@ -69,6 +72,9 @@ pub enum ExternalTableError {
     /// The files could not be read.
     #[error(transparent)]
     Read(Box<DataFusionError>),
+    /// The store did not answer as it should.
+    #[error("storage: {0}")]
+    Store(#[from] object_store::Error),
     /// The Delta log could not be read.
     #[error("delta log: {0}")]
     Delta(#[source] Box<DeltaTableError>),
@@ -86,6 +92,14 @@ impl From<DeltaTableError> for ExternalTableError {
     }
 }
 
+impl From<LocationError> for ExternalTableError {
+    fn from(error: LocationError) -> Self {
+        Self::Invalid {
+            message: error.message,
+        }
+    }
+}
+
 /// A table that others write, opened for reading.
 pub struct ExternalTable {
     schema: SchemaRef,
@@ -98,16 +112,17 @@ enum Source {
     Delta(Mutex<DeltaTable>),
 }
 
-/// Opens the table at `location`: an absolute path or a `file://` URL.
+/// Opens the table at `location`: an absolute path or a URL of one of the stores.
 pub async fn open_external(
     session: &dyn Session,
+    stores: &ObjectStores,
     format: ExternalFormat,
     location: &str,
 ) -> Result<ExternalTable> {
-    let path = local_path(location)?;
+    let place = Place::find(stores, location).await?;
     match format {
-        ExternalFormat::Parquet => open_parquet(session, location, path).await,
-        ExternalFormat::Delta => open_delta(location, &path).await,
+        ExternalFormat::Parquet => open_parquet(session, stores, place).await,
+        ExternalFormat::Delta => open_delta(session, stores, place).await,
     }
 }
 
@@ -142,60 +157,22 @@ impl ExternalTable {
     }
 }
 
-/// The path that a location names. Relative ones would depend on where the server was started.
-fn local_path(location: &str) -> Result<PathBuf> {
-    let invalid = |message: String| ExternalTableError::Invalid { message };
-    if Path::new(location).is_absolute() {
-        return Ok(PathBuf::from(location));
-    }
-    match Url::parse(location) {
-        Ok(url) if url.scheme() == "file" => url
-            .to_file_path()
-            .map_err(|()| invalid(format!("location \"{location}\" is not a local path"))),
-        Ok(url) => Err(invalid(format!(
-            "locations of kind \"{}://\" are not supported",
-            url.scheme()
-        ))),
-        Err(_) => Err(invalid(format!(
-            "location \"{location}\" is a relative path; use an absolute path or a file:// URL"
-        ))),
-    }
-}
-
 async fn open_parquet(
     session: &dyn Session,
-    location: &str,
-    path: PathBuf,
+    stores: &ObjectStores,
+    place: Place,
 ) -> Result<ExternalTable> {
-    let not_found = |what, error: std::io::Error| ExternalTableError::NotFound {
-        what,
-        location: location.to_string(),
-        reason: error.kind().to_string(),
+    stores.register(session.runtime_env(), &place.url)?;
+    let partitions = match place.is_directory {
+        true => partition_columns(&place.data_files().await?),
+        false => Vec::new(),
     };
-    let kind = tokio::fs::metadata(&path)
-        .await
-        .map_err(|error| not_found("directory", error))?;
-    let partitions = if kind.is_dir() {
-        let root = path.clone();
-        tokio::task::spawn_blocking(move || partition_columns(&root))
-            .await
-            .map_err(|error| DataFusionError::External(Box::new(error)))?
-            .map_err(|error| not_found("directory", error))?
-    } else {
-        Vec::new()
-    };
-    let url = if kind.is_dir() {
-        Url::from_directory_path(&path)
-    } else {
-        Url::from_file_path(&path)
-    };
-    let url = url.map_err(|()| ExternalTableError::Invalid {
-        message: format!("location \"{location}\" is not a local path"),
-    })?;
-
-    let root = ListingTableUrl::parse(url.as_str())?;
+    let root = ListingTableUrl::parse(place.url.as_str())?;
     let format = Arc::new(ParquetFormat::default());
-    let extension = if kind.is_dir() { PARQUET_EXTENSION } else { "" };
+    let extension = match place.is_directory {
+        true => PARQUET_EXTENSION,
+        false => "",
+    };
     let options = ListingOptions::new(Arc::clone(&format) as Arc<dyn FileFormat>)
         .with_file_extension(extension)
         .with_table_partition_cols(
@@ -225,20 +202,16 @@ async fn open_parquet(
     })
 }
 
-async fn open_delta(location: &str, path: &Path) -> Result<ExternalTable> {
-    let not_found = |reason: String| ExternalTableError::NotFound {
-        what: "Delta table",
-        location: location.to_string(),
-        reason,
-    };
-    let kind = tokio::fs::metadata(path).await;
-    kind.map_err(|error| not_found(error.kind().to_string()))?;
-    let url = Url::from_directory_path(path).map_err(|()| ExternalTableError::Invalid {
-        message: format!("location \"{location}\" is not a local path"),
-    })?;
-    let log_store = logstore_for(&url, StorageConfig::default())?;
+async fn open_delta(
+    session: &dyn Session,
+    stores: &ObjectStores,
+    place: Place,
+) -> Result<ExternalTable> {
+    let url = place.directory_url();
+    stores.register(session.runtime_env(), &url)?;
+    let log_store = stores.log_store(&url)?;
     if !log_store.is_delta_table_location().await? {
-        return Err(not_found("the directory has no Delta log".to_string()));
+        return Err(place.not_found("Delta table", "the directory has no Delta log"));
     }
     let mut table = DeltaTable::new(log_store);
     table.load().await?;
@@ -333,30 +306,24 @@ fn is_list(data_type: &DataType) -> bool {
     )
 }
 
-/// The partition columns of a directory, from the names of the directories under it.
-fn partition_columns(root: &Path) -> std::io::Result<Vec<Field>> {
-    let mut columns: Vec<(String, BTreeSet<String>)> = Vec::new();
-    let mut directories = vec![(root.to_path_buf(), 0)];
-    while let Some((directory, depth)) = directories.pop() {
-        for entry in std::fs::read_dir(directory)? {
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                continue;
-            }
-            let name = entry.file_name();
-            let Some((column, value)) = name.to_str().and_then(|name| name.split_once('=')) else {
-                continue;
+/// The partition columns of a directory, from the names of the directories that its files are in.
+fn partition_columns(files: &[Vec<String>]) -> Vec<Field> {
+    let mut columns: Vec<(&str, BTreeSet<&str>)> = Vec::new();
+    for file in files {
+        let directories = file.split_last().map_or(&[][..], |(_, above)| above);
+        for (depth, name) in directories.iter().enumerate() {
+            let Some((column, value)) = name.split_once('=') else {
+                break;
             };
             if depth == columns.len() {
-                columns.push((column.to_string(), BTreeSet::new()));
+                columns.push((column, BTreeSet::new()));
             }
             match columns.get_mut(depth) {
-                Some((known, values)) if known == column => {
-                    values.insert(value.to_string());
-                    directories.push((entry.path(), depth + 1));
+                Some((known, values)) if *known == column => {
+                    values.insert(value);
                 }
                 // Not the same columns everywhere: then the names are just names.
-                _ => return Ok(Vec::new()),
+                _ => return Vec::new(),
             }
         }
     }
@@ -370,9 +337,9 @@ fn partition_columns(root: &Path) -> std::io::Result<Vec<Field>> {
         } else {
             SqlType::Text
         };
-        sql_type.field(&column, true)
+        sql_type.field(column, true)
     });
-    Ok(fields.collect())
+    fields.collect()
 }
 
 #[cfg(test)]

@@ -19,12 +19,10 @@
 //!   the points of the old one go with it.
 //! - Files that a point needs stay until the point is older than the table's retention ([`crate::vacuum`]).
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::Catalog;
 use crate::definitions::{StorageId, Table};
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::row_store::{Space, StoreSnapshot, meta_key};
@@ -108,13 +106,6 @@ impl ReadView {
     }
 }
 
-impl Catalog {
-    /// Folder of the files of a storage's points.
-    pub(crate) fn points_path(&self, storage: StorageId) -> PathBuf {
-        self.points_root().join(storage.to_string())
-    }
-}
-
 /// Makes the point of a view for a snapshot version: writes its file. `unoffloaded` says which fresh keys are not in the
 /// snapshot's files.
 pub(crate) async fn prepare(
@@ -136,10 +127,11 @@ pub(crate) async fn prepare(
             .map(|manifest| manifest.closed_version),
         file: format!("{}.parquet", uuid::Uuid::new_v4()),
     };
-    let folder = view.catalog.points_path(storage);
-    let (path, snapshot) = (folder.join(&point.file), view.snapshot.clone());
-    let write = move || file::write(&path, &snapshot, storage, unoffloaded);
-    let written = tokio::task::spawn_blocking(write).await;
-    written.map_err(|error| CatalogError::internal(format!("restore point: {error}")))??;
+    let entries = file::Entries {
+        snapshot: view.snapshot.clone(),
+        storage,
+        unoffloaded,
+    };
+    file::write(view.catalog.columnar(), &point.file, entries).await?;
     Ok(point)
 }

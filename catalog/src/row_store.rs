@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use fjall::{
     Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
@@ -23,8 +23,9 @@ use fjall::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::definitions::StorageId;
-use crate::error::{CatalogError, Result};
+use crate::error::{CatalogError, ErrorKind, Result};
 use crate::row_codec::Bytes;
+use crate::storage_failure;
 
 /// Bytes of decoded blocks kept in memory.
 pub const BLOCK_CACHE_BYTES: u64 = 512 << 20;
@@ -71,6 +72,8 @@ pub mod meta_key {
     pub const INTENTS: &str = "intent/";
     /// Prefix of intents of offload.
     pub const OFFLOAD_INTENTS: &str = "offload_intent/";
+    /// Where columnar files lie, if not in the data directory.
+    pub const COLUMNAR: &str = "columnar";
     /// Prefix of jobs.
     pub const JOBS: &str = "job/";
     /// Prefix of what is visible of snapshots.
@@ -177,6 +180,8 @@ pub struct RowStore {
     /// this one when no batch is under way, and everybody reads copies of it.
     latest: RwLock<Snapshot>,
     keyspaces: Mutex<HashMap<Space, Keyspace>>,
+    /// Why the store takes no more writes.
+    broken: OnceLock<CatalogError>,
 }
 
 impl RowStore {
@@ -190,6 +195,7 @@ impl RowStore {
             latest: RwLock::new(database.snapshot()),
             database,
             keyspaces: Mutex::new(HashMap::new()),
+            broken: OnceLock::new(),
         })
     }
 
@@ -223,8 +229,23 @@ impl RowStore {
     }
 
     /// Applies a batch to all its keyspaces at once; returns when it is on disk, and new snapshots see it. For one writer.
+    ///
+    /// After a write that failed no other succeeds until the store is opened again, which reads all batches that are whole
+    /// on disk. All that were acknowledged are.
     pub(crate) fn write(&self, batch: OwnedWriteBatch) -> Result<()> {
-        batch.commit()?;
+        if let Some(error) = self.broken.get() {
+            return Err(error.clone());
+        }
+        if let Err(error) = batch.commit() {
+            let error = broken(&error);
+            tracing::error!(%error, "the row store takes no more writes");
+            if self.broken.set(error.clone()).is_ok() {
+                // fjall writes what it has buffered when it is dropped: a batch that has failed could then be whole after
+                // all. So this one is not dropped before the process ends.
+                std::mem::forget(self.database.clone());
+            }
+            return Err(error);
+        }
         *self.latest.write() = self.database.snapshot();
         Ok(())
     }
@@ -283,6 +304,28 @@ impl RowStore {
             .filter_map(|name| name.strip_prefix(['r', 'i'])?.parse().ok())
             .collect()
     }
+}
+
+fn broken(error: &fjall::Error) -> CatalogError {
+    let kind = match error {
+        // By a write of its own, in the background; the log tells which.
+        fjall::Error::Poisoned => ErrorKind::Io,
+        error => storage_failure::kind(error).unwrap_or(ErrorKind::Io),
+    };
+    let hint = match kind {
+        ErrorKind::DiskFull => {
+            "Make room on the disk of the data directory, and restart the server. Tables can be read meanwhile."
+        }
+        _ => "See the server's log, and restart the server. Tables can be read meanwhile.",
+    };
+    CatalogError::new(
+        kind,
+        "the row store takes no more writes, because one has failed",
+    )
+    .with_detail(format!(
+        "{error}; nothing that was committed before is lost."
+    ))
+    .with_hint(hint)
 }
 
 /// All keyspaces as they were at one moment.

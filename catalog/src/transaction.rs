@@ -5,7 +5,6 @@
 //! reaches the row store before [`Transaction::commit`].
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
@@ -13,6 +12,7 @@ use crate::committer::{ActiveGuard, CommitRequest};
 use crate::definitions::{Definitions, StorageId, Table};
 use crate::error::Result;
 use crate::manifest::{Manifest, SnapshotManifest};
+use crate::object_stores::ObjectStores;
 use crate::row_codec::Bytes;
 use crate::row_store::{Space, StoreSnapshot, meta_key};
 use crate::write_buffer::WriteBuffer;
@@ -117,6 +117,11 @@ impl ReadView {
         }
     }
 
+    /// The object stores that external tables can lie in.
+    pub fn object_stores(&self) -> &ObjectStores {
+        self.catalog.object_stores()
+    }
+
     /// Rows of the table, as an estimate from both parts.
     pub fn approximate_rows(&self, table: &Table) -> Result<u64> {
         let open = self
@@ -149,7 +154,8 @@ struct Changes {
 #[derive(Debug, Clone)]
 pub(crate) struct Retired {
     pub storage: StorageId,
-    pub closed_folder: Option<PathBuf>,
+    /// Folder of its closed table.
+    pub closed_folder: Option<String>,
 }
 
 /// A transaction in one database.
@@ -248,7 +254,7 @@ impl Transaction {
         let catalog = Arc::clone(&view.catalog);
         let csn = catalog.commit(request).await?;
         drop(view);
-        catalog.retire(csn, changes.retired);
+        catalog.retire(csn, changes.retired).await;
         Ok(())
     }
 }

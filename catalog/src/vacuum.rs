@@ -13,7 +13,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, points_folder};
 use crate::closed_table::{ClosedTable, Vacuumed};
 use crate::committer::CommitRequest;
 use crate::definitions::{DatabaseDef, Oid, StorageId, Table};
@@ -77,7 +77,7 @@ pub async fn run(
         report.bytes_removed += bytes;
     }
     if oldest >= points.csn {
-        remove_point_files(catalog, storage, &points.kept)?;
+        remove_point_files(catalog, storage, &points.kept).await?;
     }
     Ok(report)
 }
@@ -117,16 +117,16 @@ async fn drop_old_points(catalog: &Arc<Catalog>, table: &Table, now_us: i64) -> 
 }
 
 /// Removes the files of points that are not kept, and of those that were never named.
-fn remove_point_files(catalog: &Catalog, storage: StorageId, kept: &[RestorePoint]) -> Result<()> {
-    let folder = catalog.points_path(storage);
-    if !folder.try_exists()? {
-        return Ok(());
-    }
-    let kept: HashSet<_> = kept.iter().map(|point| folder.join(&point.file)).collect();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if !kept.contains(&path) {
-            std::fs::remove_file(path)?;
+async fn remove_point_files(
+    catalog: &Catalog,
+    storage: StorageId,
+    kept: &[RestorePoint],
+) -> Result<()> {
+    let kept: HashSet<&str> = kept.iter().map(|point| point.file.as_str()).collect();
+    for file in catalog.columnar().files(&points_folder(storage)).await? {
+        let name = file.location.filename().unwrap_or_default();
+        if !kept.contains(name) {
+            catalog.columnar().remove_file(&file).await?;
         }
     }
     Ok(())

@@ -3,24 +3,37 @@
 //! The initial password is no setting: it comes from `NYALA_PASSWORD` alone, so that it shows up in no
 //! process list and no file. Nothing but `main` reads this; other code is handed values.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
+use nyala_catalog::object_stores::ObjectStores;
 use serde::{Deserialize, Serialize};
 
 /// Environment variable with the superuser's password, heeded at the first start only.
 pub const PASSWORD_VARIABLE: &str = "NYALA_PASSWORD";
 
+/// What the names of environment variables with options for S3 begin with.
+const S3_VARIABLES: &str = "AWS_";
+
 const PASSWORD_HELP: &str = "\
 At the first start on a data directory the database `nyala` and the superuser `nyala` are created. \
 The superuser's password is taken from the environment variable NYALA_PASSWORD; without it one is \
 generated into DATA_DIR/initial_password, readable by the owner only. At later starts NYALA_PASSWORD \
-is ignored.";
+is ignored.
+
+Locations s3://BUCKET/PREFIX are accessed as the environment variables AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, \
+AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL and AWS_ALLOW_HTTP say, or the same names in lower case in the \
+section [s3] of the configuration file.";
 
 /// Less does not hold one batch of each operator.
 const QUERY_MEMORY_MB_MIN: usize = 64;
+
+/// Holds what the row store writes by itself after the last commit.
+const DISK_RESERVE_MB: u64 = 256;
 
 /// What a machine is taken to have that does not tell.
 const MACHINE_MEMORY_MB: usize = 4_096;
@@ -52,6 +65,15 @@ pub struct ServeFlags {
     #[arg(long, env = "NYALA_DATA_DIR", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
+    /// Where closed tables, snapshots and restore points lie: s3://BUCKET/PREFIX or file:///PATH; settled when the database
+    /// is made [default: the data directory]
+    #[arg(long, env = "NYALA_COLUMNAR_URL", value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columnar_url: Option<String>,
+    /// Room on the data directory's disk that is left free: less, and commits fail with "disk full" [default: 256]
+    #[arg(long, env = "NYALA_DISK_RESERVE_MB", value_name = "MB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_reserve_mb: Option<u64>,
     /// Address to listen on [default: 127.0.0.1:5433]
     #[arg(long, env = "NYALA_LISTEN", value_name = "HOST:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +138,12 @@ pub enum Auth {
 pub struct Settings {
     /// Directory with all data.
     pub data_dir: PathBuf,
+    /// Where columnar files lie, if not there.
+    pub columnar_url: Option<String>,
+    /// Options for S3.
+    pub s3: S3Options,
+    /// Room on the disk that is left free.
+    pub disk_reserve_mb: u64,
     /// Address to listen on, as given.
     pub listen: String,
     /// How clients prove who they are, if anything says so.
@@ -137,6 +165,9 @@ impl Settings {
     pub fn load(flags: &ServeFlags, default_data_dir: &str) -> Result<Self, String> {
         let defaults = Self {
             data_dir: PathBuf::from(default_data_dir),
+            columnar_url: None,
+            s3: S3Options::default(),
+            disk_reserve_mb: DISK_RESERVE_MB,
             listen: "127.0.0.1:5433".to_owned(),
             auth: None,
             tls_cert: None,
@@ -155,10 +186,11 @@ impl Settings {
             })?;
             layers = layers.merge(Toml::string(&text));
         }
-        let settings: Self = layers
+        let mut settings: Self = layers
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(|error| format!("configuration: {error}"))?;
+        settings.s3 = settings.s3.with_variables(std::env::vars())?;
         if settings.tls_cert.is_some() != settings.tls_key.is_some() {
             return Err("TLS needs both --tls-cert and --tls-key".to_owned());
         }
@@ -171,6 +203,47 @@ impl Settings {
             ));
         }
         Ok(settings)
+    }
+}
+
+/// Options for S3 by name; some are secrets.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct S3Options(BTreeMap<String, String>);
+
+impl S3Options {
+    /// The options, each by its one name.
+    pub fn into_inner(self) -> BTreeMap<String, String> {
+        self.0
+    }
+
+    /// These options, and over them those of environment variables. Other `AWS_` variables are for other programs.
+    fn with_variables(
+        self,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, String> {
+        let mut options = BTreeMap::new();
+        for (name, value) in self.0 {
+            let known = ObjectStores::option_name(&name);
+            let known =
+                known.ok_or_else(|| format!("configuration: unknown S3 option \"{name}\""))?;
+            options.insert(known, value);
+        }
+        for (name, value) in variables {
+            let option = name
+                .starts_with(S3_VARIABLES)
+                .then(|| ObjectStores::option_name(&name));
+            if let Some(option) = option.flatten().filter(|_| !value.is_empty()) {
+                options.insert(option, value);
+            }
+        }
+        Ok(Self(options))
+    }
+}
+
+impl fmt::Debug for S3Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
@@ -196,7 +269,7 @@ fn machine_memory_mb() -> usize {
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::{Auth, Command, CommandLine, ServeFlags, Settings};
+    use super::{Auth, Command, CommandLine, S3Options, ServeFlags, Settings};
 
     fn flags(arguments: &[&str]) -> ServeFlags {
         let line = CommandLine::parse_from([&["nyala", "serve"], arguments].concat());
@@ -237,6 +310,25 @@ mod tests {
         let error = Settings::load(&flags(&["--config", path]), "d").expect_err("a misspelt key");
         assert!(error.contains("max_connection"), "{error}");
         std::fs::remove_dir_all(&directory).expect("removed");
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_secrets_stay_secret() {
+        let file = [("region", "a"), ("secret_access_key", "hidden")];
+        let file = file.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let variables = [("AWS_REGION", "b"), ("AWS_PROFILE", "c"), ("HOME", "d")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let options = S3Options(file.into());
+        let options = options
+            .with_variables(variables.into_iter())
+            .expect("valid");
+        let shown = format!("{options:?}");
+        assert!(!shown.contains("hidden"), "{shown}");
+        let options = options.into_inner();
+        assert_eq!(options.get("aws_region").map(String::as_str), Some("b"));
+        assert_eq!(options.len(), 2);
+        let wrong = S3Options([("regoin".to_owned(), "a".to_owned())].into());
+        assert!(wrong.with_variables(std::iter::empty()).is_err());
     }
 
     #[test]

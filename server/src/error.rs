@@ -4,6 +4,7 @@ use std::fmt;
 
 use datafusion::common::{DataFusionError, SchemaError};
 use nyala_catalog::error::{CatalogError, ErrorKind};
+use nyala_catalog::storage_failure;
 use nyala_udfs::JsonError;
 use sqlparser::parser::ParserError;
 
@@ -99,6 +100,8 @@ pub mod sqlstate {
     pub const INVALID_COLUMN_REFERENCE: &str = "42P10";
     /// `invalid_table_definition`
     pub const INVALID_TABLE_DEFINITION: &str = "42P16";
+    /// `disk_full`
+    pub const DISK_FULL: &str = "53100";
     /// `too_many_connections`
     pub const TOO_MANY_CONNECTIONS: &str = "53300";
     /// `configuration_limit_exceeded`
@@ -306,6 +309,7 @@ impl From<CatalogError> for PgError {
             ErrorKind::Unsupported => sqlstate::FEATURE_NOT_SUPPORTED,
             ErrorKind::LimitExceeded => sqlstate::PROGRAM_LIMIT_EXCEEDED,
             ErrorKind::Locked => sqlstate::OBJECT_IN_USE,
+            ErrorKind::DiskFull => sqlstate::DISK_FULL,
             ErrorKind::Io => sqlstate::IO_ERROR,
             ErrorKind::Corrupted => sqlstate::DATA_CORRUPTED,
             ErrorKind::Internal => sqlstate::INTERNAL_ERROR,
@@ -414,6 +418,9 @@ impl From<DataFusionError> for PgError {
         if let Some(own) = from_source(&error) {
             return own;
         }
+        if storage_failure::kind(&error).is_some() {
+            return CatalogError::from(error).into();
+        }
         match error {
             DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {
                 Self::from(*inner)
@@ -437,8 +444,6 @@ impl From<DataFusionError> for PgError {
                 Self::new(sqlstate::OUT_OF_MEMORY, "out of memory").with_detail(message)
             }
             DataFusionError::NotImplemented(message) => Self::unsupported(message),
-            DataFusionError::IoError(io) => Self::new(sqlstate::IO_ERROR, io.to_string()),
-            DataFusionError::ObjectStore(store) => Self::new(sqlstate::IO_ERROR, store.to_string()),
             DataFusionError::Plan(message) => plan_error(message),
             DataFusionError::Execution(message) => execution_error(message),
             other => Self::internal(other.strip_backtrace()),

@@ -55,6 +55,9 @@ const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// How long background work may take to end after the last connection has.
 const RUNTIME_STOP: Duration = Duration::from_secs(5);
 
+/// The signal for a file that grows beyond the process' limit, on every architecture but MIPS.
+const SIGXFSZ: std::ffi::c_int = 25;
+
 /// Exit code for a wrong configuration, as clap has it for wrong flags.
 const EXIT_CONFIGURATION: u8 = 2;
 
@@ -157,11 +160,18 @@ async fn serve(
         _ => None,
     };
     let stop = stop_signal()?;
+    full_disks_are_errors()?;
     let catalog = Catalog::open(CatalogConfig {
         data_dir: settings.data_dir.clone(),
+        columnar_url: settings.columnar_url.clone(),
+        s3_options: settings.s3.into_inner(),
+        disk_reserve: settings.disk_reserve_mb.saturating_mul(1 << 20),
     })
     .await
-    .map_err(|error| Failure::other(error.to_string()))?;
+    .map_err(|error| match error.hint {
+        Some(hint) => Failure::other(format!("{}\n{hint}", error.message)),
+        None => Failure::other(error.message),
+    })?;
     if catalog
         .is_new()
         .map_err(|error| Failure::other(error.to_string()))?
@@ -288,6 +298,16 @@ fn say(line: &str) {
     let mut stdout = std::io::stdout().lock();
     if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
         tracing::warn!(%error, "cannot write to standard output");
+    }
+}
+
+/// A write beyond a limit on the size of files ends a process, unless it handles the signal: then the write fails, as on a
+/// full disk.
+fn full_disks_are_errors() -> Result<(), Failure> {
+    let kind = SignalKind::from_raw(SIGXFSZ);
+    match signal(kind) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::other(format!("cannot handle signals: {error}"))),
     }
 }
 

@@ -4,8 +4,10 @@
 pub mod gaps;
 pub mod oracle;
 pub mod process;
+pub mod s3;
 pub mod server;
 pub mod shared;
+pub mod small_disk;
 pub mod values;
 pub mod wire;
 

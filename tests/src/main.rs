@@ -8,12 +8,14 @@
 
 mod clients;
 mod crash;
+mod disk;
 mod formats;
 mod harness;
 mod hybrid;
 mod indexes;
 mod lifecycle;
 mod model;
+mod s3;
 mod slt;
 mod tidy;
 
@@ -34,6 +36,8 @@ fn main() {
     trials.extend(formats::trials());
     trials.extend(hybrid::trials());
     trials.extend(indexes::trials());
+    trials.extend(disk::trials());
+    trials.extend(s3::trials());
     trials.extend(model::trials());
     trials.extend(crash::trials());
 

@@ -4,7 +4,7 @@
 //! the caller's checks (uniqueness, which files hold a key) no longer stand, so nothing is
 //! retried here. Order of steps: log entry, flush, checkpoint. An error before the log entry is in
 //! place leaves the table as it was; after any error the entry is looked for, so an
-//! error that is returned means "not committed" unless the look itself failed.
+//! error that is returned means "not committed" unless the look itself failed. Files of a commit that certainly failed are removed.
 
 use std::time::Duration;
 
@@ -65,10 +65,8 @@ impl ClosedTable {
                 message: format!("a file to remove is not in version {}", base.version()),
             });
         }
-        let adds = adds
-            .into_iter()
-            .chain(rewritten)
-            .map(|file| Action::Add(file.add));
+        let written: Vec<WrittenFile> = adds.into_iter().chain(rewritten).collect();
+        let adds = written.iter().map(|file| Action::Add(file.add.clone()));
         let actions = evolve::actions(&self.layout, base)?
             .into_iter()
             .chain(removes.into_iter().map(Action::Remove))
@@ -91,7 +89,13 @@ impl ClosedTable {
         // that the commit is in place.
         let version = match prepared.await {
             Ok(committed) => committed.version,
-            Err(error) => self.find_commit(base, app_id, txn, error).await?,
+            Err(error) => match self.find_commit(base, app_id, txn, error).await? {
+                Ok(version) => version,
+                Err(error) => {
+                    self.discard(&written).await;
+                    return Err(error);
+                }
+            },
         };
         crate::crash_point!("closed_table::committed");
         self.layout.flush_log(version).await?;
@@ -102,14 +106,15 @@ impl ClosedTable {
         Ok(version)
     }
 
-    /// Looks whether the commit that answered with `error` is in the log after all.
+    /// Looks whether the commit that answered with `error` is in the log after all; the inner error is what to answer if it
+    /// certainly is not. Only then may its files go.
     async fn find_commit(
         &self,
         base: &ClosedVersion,
         app_id: &str,
         txn: i64,
         error: DeltaTableError,
-    ) -> Result<u64> {
+    ) -> Result<Result<u64>> {
         let version = base.version() + 1;
         for lookup in 1.. {
             match self.layout.log_store.read_commit_entry(version).await {
@@ -120,9 +125,9 @@ impl ClosedTable {
                             if found.app_id == app_id && found.version == txn)
                     });
                     if ours {
-                        return Ok(version);
+                        return Ok(Ok(version));
                     }
-                    return Err(self.conflict(base));
+                    return Ok(Err(self.conflict(base)));
                 }
                 Err(lookup_error) if lookup >= LOOKUPS_MAX => return Err(lookup_error.into()),
                 Err(_) => tokio::time::sleep(LOOKUP_PAUSE).await,
@@ -135,8 +140,8 @@ impl ClosedTable {
                     TransactionError::MaxCommitAttempts(_)
                     | TransactionError::CommitConflict(_)
                     | TransactionError::VersionAlreadyExists(_),
-            } => Err(self.conflict(base)),
-            error => Err(error.into()),
+            } => Ok(Err(self.conflict(base))),
+            error => Ok(Err(error.into())),
         }
     }
 

@@ -5,6 +5,8 @@ use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 use parquet::errors::ParquetError;
 
+use crate::object_stores::LocationError;
+
 /// Result of an operation on a closed table.
 pub type Result<T, E = ClosedTableError> = std::result::Result<T, E>;
 
@@ -24,8 +26,11 @@ pub enum ClosedTableError {
     #[error("storage: {0}")]
     Store(#[from] object_store::Error),
     /// The file system failed.
-    #[error("could not flush {0}")]
+    #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The table's location is in no store.
+    #[error(transparent)]
+    Location(#[from] LocationError),
     /// The rows to write, or a plan, failed.
     #[error(transparent)]
     Input(Box<DataFusionError>),

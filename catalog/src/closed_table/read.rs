@@ -26,9 +26,16 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataR
 use super::version::LiveFile;
 use super::{ClosedTableError, Layout, Result};
 
-/// Footers and bloom filters kept for one table.
-const FOOTERS_CACHED_MAX: usize = 128;
-const BLOOM_FILTERS_CACHED_MAX: usize = 256;
+/// Bytes of footers and of bloom filters kept for one table. Key probes of a table of some thousand files read each
+/// of them once, which matters where a read is a request to an object store.
+const FOOTER_BYTES_CACHED_MAX: usize = 128 << 20;
+const BLOOM_BYTES_CACHED_MAX: usize = 128 << 20;
+
+/// Bytes of a block of a bloom filter, as Parquet has them.
+const BLOOM_BLOCK_BYTES: usize = 32;
+
+/// What a cache entry costs beside its value.
+const ENTRY_BYTES: usize = 256;
 
 /// Bytes read from a file's end at first: a footer with its page index, mostly.
 const FOOTER_BYTES_HINT: usize = 64 << 10;
@@ -57,7 +64,9 @@ pub(super) struct ReaderCache {
 /// A map that forgets its oldest entries.
 struct Recent<K, V> {
     entries: HashMap<K, V>,
-    age: VecDeque<K>,
+    /// Keys and the sizes of their values, oldest first.
+    age: VecDeque<(K, usize)>,
+    bytes: usize,
 }
 
 impl<K, V> Default for Recent<K, V> {
@@ -65,19 +74,25 @@ impl<K, V> Default for Recent<K, V> {
         Self {
             entries: HashMap::new(),
             age: VecDeque::new(),
+            bytes: 0,
         }
     }
 }
 
 impl<K: Clone + Eq + Hash, V> Recent<K, V> {
-    fn insert(&mut self, key: K, value: V, limit: usize) {
+    fn insert(&mut self, key: K, value: V, bytes: usize, bytes_max: usize) {
+        let bytes = bytes + ENTRY_BYTES;
+        // The same file read twice at a time: its footer is the same.
         if self.entries.insert(key.clone(), value).is_none() {
-            self.age.push_back(key);
+            self.age.push_back((key, bytes));
+            self.bytes += bytes;
         }
-        while self.age.len() > limit {
-            if let Some(oldest) = self.age.pop_front() {
-                self.entries.remove(&oldest);
-            }
+        while self.bytes > bytes_max {
+            let Some((oldest, bytes)) = self.age.pop_front() else {
+                break;
+            };
+            self.entries.remove(&oldest);
+            self.bytes -= bytes;
         }
     }
 }
@@ -107,7 +122,8 @@ impl FileReader {
                 layout.readers.footers.lock().insert(
                     file.path().to_string(),
                     footer.clone(),
-                    FOOTERS_CACHED_MAX,
+                    footer.metadata().memory_size(),
+                    FOOTER_BYTES_CACHED_MAX,
                 );
                 footer
             }
@@ -139,9 +155,12 @@ impl FileReader {
             .get_row_group_column_bloom_filter(group, leaf)
             .await?
             .map(Arc::new);
+        let bytes = filter
+            .as_ref()
+            .map_or(0, |filter| filter.num_blocks() * BLOOM_BLOCK_BYTES);
         blooms
             .lock()
-            .insert(key, filter.clone(), BLOOM_FILTERS_CACHED_MAX);
+            .insert(key, filter.clone(), bytes, BLOOM_BYTES_CACHED_MAX);
         Ok(filter)
     }
 

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use url::Url;
 
 use super::{ClosedTable, ClosedTableError, ClosedTableSpec, ClosedVersion, ColumnFiles};
+use crate::object_stores::ObjectStores;
 use crate::types::SqlType;
 
 mod commits;
@@ -27,6 +28,11 @@ mod evolved;
 mod probes;
 mod scans;
 mod types;
+
+/// The stores of a server that was told nothing of S3.
+fn local_stores() -> ObjectStores {
+    ObjectStores::new(&Default::default()).expect("no options")
+}
 
 /// A table in a directory of its own.
 struct Fixture {
@@ -46,7 +52,9 @@ impl Fixture {
             schema,
             key,
         };
-        let (table, version) = ClosedTable::create(spec.clone()).await.expect("created");
+        let (table, version) = ClosedTable::create(spec.clone(), &local_stores())
+            .await
+            .expect("created");
         assert_eq!(version, 0);
         Self {
             _directory: directory,

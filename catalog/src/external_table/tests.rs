@@ -18,7 +18,13 @@ use parquet::arrow::ArrowWriter;
 use url::Url;
 
 use super::{ExternalFormat, ExternalTable, ExternalTableError, open_external};
+use crate::object_stores::ObjectStores;
 use crate::types::SqlType;
+
+/// The stores of a server that was told nothing of S3.
+fn local_stores() -> ObjectStores {
+    ObjectStores::new(&Default::default()).expect("no options")
+}
 
 /// A session that lists directories anew for each statement.
 fn session() -> SessionContext {
@@ -68,9 +74,14 @@ fn write(path: &Path, rows: &RecordBatch) {
 
 async fn open(context: &SessionContext, path: &Path) -> ExternalTable {
     let location = path.to_str().expect("a path");
-    open_external(&context.state(), ExternalFormat::Parquet, location)
-        .await
-        .expect("opened")
+    open_external(
+        &context.state(),
+        &local_stores(),
+        ExternalFormat::Parquet,
+        location,
+    )
+    .await
+    .expect("opened")
 }
 
 #[allow(
@@ -132,7 +143,13 @@ async fn a_file_and_a_directory_are_read() {
     assert_eq!(number(&context, &all, "select max(id) from t").await, 30);
 
     let url = Url::from_file_path(&file).expect("a URL");
-    let by_url = open_external(&context.state(), ExternalFormat::Parquet, url.as_str()).await;
+    let by_url = open_external(
+        &context.state(),
+        &local_stores(),
+        ExternalFormat::Parquet,
+        url.as_str(),
+    )
+    .await;
     assert_eq!(
         number(&context, &by_url.expect("opened"), "select count(*) from t").await,
         10
@@ -197,7 +214,13 @@ async fn a_delta_table_is_read_at_its_newest_version() {
     append(plain(0..10)).await;
     let context = session();
     let location = path.to_str().expect("a path");
-    let table = open_external(&context.state(), ExternalFormat::Delta, location).await;
+    let table = open_external(
+        &context.state(),
+        &local_stores(),
+        ExternalFormat::Delta,
+        location,
+    )
+    .await;
     let table = table.expect("opened");
     assert_eq!(
         types(&table.schema()),
@@ -223,7 +246,7 @@ async fn what_cannot_be_opened_says_why() {
     let context = session();
     let state = context.state();
     for format in [ExternalFormat::Parquet, ExternalFormat::Delta] {
-        let error = open_external(&state, format, missing)
+        let error = open_external(&state, &local_stores(), format, missing)
             .await
             .err()
             .expect("refused");
@@ -234,12 +257,12 @@ async fn what_cannot_be_opened_says_why() {
         assert!(error.to_string().contains(missing), "{error}");
     }
     let here = directory.path().to_str().expect("a path");
-    let error = open_external(&state, ExternalFormat::Delta, here)
+    let error = open_external(&state, &local_stores(), ExternalFormat::Delta, here)
         .await
         .err()
         .expect("refused");
     assert!(error.to_string().contains("has no Delta log"), "{error}");
-    let error = open_external(&state, ExternalFormat::Parquet, here)
+    let error = open_external(&state, &local_stores(), ExternalFormat::Parquet, here)
         .await
         .err();
     assert!(
@@ -248,7 +271,7 @@ async fn what_cannot_be_opened_says_why() {
             .to_string()
             .contains("No files found")
     );
-    let error = open_external(&state, ExternalFormat::Parquet, "data/x")
+    let error = open_external(&state, &local_stores(), ExternalFormat::Parquet, "data/x")
         .await
         .err();
     assert!(
@@ -257,7 +280,7 @@ async fn what_cannot_be_opened_says_why() {
             .to_string()
             .contains("relative path")
     );
-    let error = open_external(&state, ExternalFormat::Parquet, "s3://b/x")
+    let error = open_external(&state, &local_stores(), ExternalFormat::Parquet, "gs://b/x")
         .await
         .err();
     assert!(

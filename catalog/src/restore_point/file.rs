@@ -3,17 +3,18 @@
 //! Parquet, three columns: `kind` (below), `key` (a row key), `value` (a row value, for fresh rows). Written once, flushed,
 //! never changed.
 
-use std::fs::File;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BinaryArray, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use tokio::sync::mpsc;
 
+use crate::catalog::points_folder;
+use crate::columnar_store::ColumnarStore;
 use crate::definitions::StorageId;
 use crate::error::{CatalogError, Result};
 use crate::row_codec::Bytes;
@@ -21,6 +22,9 @@ use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, Space, StoreSnapshot};
 
 /// Rows collected before they are written.
 const BATCH_ROWS: usize = 8_192;
+
+/// Batches that wait to be written.
+const BATCHES_WAITING_MAX: usize = 2;
 
 /// The key's row is `value`.
 const KIND_ROW: u8 = 0;
@@ -84,57 +88,92 @@ impl Pending {
     }
 }
 
-/// Writes the file and flushes it and its folder.
-pub(super) fn write(
-    path: &Path,
-    snapshot: &StoreSnapshot,
-    storage: StorageId,
-    unoffloaded: impl Fn(&[u8]) -> bool,
-) -> Result<()> {
-    let folder = path
-        .parent()
-        .ok_or_else(|| CatalogError::internal("a restore point has no folder"))?;
-    std::fs::create_dir_all(folder)?;
+/// What goes into the file of a point.
+pub(super) struct Entries<F> {
+    /// The row store at the point.
+    pub snapshot: StoreSnapshot,
+    /// The table's rows.
+    pub storage: StorageId,
+    /// Which fresh keys are in no other file.
+    pub unoffloaded: F,
+}
+
+impl<F: Fn(&[u8]) -> bool> Entries<F> {
+    /// Hands them out in batches, until nobody takes them any more. Blocks.
+    fn hand_out(&self, batches: &mpsc::Sender<RecordBatch>) -> Result<()> {
+        let mut pending = Pending::default();
+        for entry in self.snapshot.range(Space::Fresh(self.storage), ..)? {
+            let (key, value) = entry.into_inner()?;
+            if !(self.unoffloaded)(&key) {
+                continue;
+            }
+            match value.first() {
+                Some(&FRESH_ROW) => pending.push(KIND_ROW, key, Some(value)),
+                Some(&FRESH_TOMBSTONE) => pending.push(KIND_TOMBSTONE, key, None),
+                _ => return Err(CatalogError::corrupted("fresh row of an unknown kind")),
+            }
+            if pending.keys.len() >= BATCH_ROWS && batches.blocking_send(pending.take()?).is_err() {
+                return Ok(());
+            }
+        }
+        for entry in self.snapshot.range(Space::ShadowClosed(self.storage), ..)? {
+            pending.push(KIND_SHADOW, entry.key()?, None);
+            if pending.keys.len() >= BATCH_ROWS && batches.blocking_send(pending.take()?).is_err() {
+                return Ok(());
+            }
+        }
+        // Whoever does not take the last one has failed, and says so.
+        drop(batches.blocking_send(pending.take()?));
+        Ok(())
+    }
+}
+
+/// Writes the file; it lasts when this returns. On an error there is none.
+pub(super) async fn write<F>(store: &ColumnarStore, file: &str, entries: Entries<F>) -> Result<()>
+where
+    F: Fn(&[u8]) -> bool + Send + 'static,
+{
+    let folder = points_folder(entries.storage);
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .build();
-    let file = File::create_new(path)?;
-    let mut writer = ArrowWriter::try_new(file.try_clone()?, schema(), Some(properties))?;
-    let mut pending = Pending::default();
-    for entry in snapshot.range(Space::Fresh(storage), ..)? {
-        let (key, value) = entry.into_inner()?;
-        if !unoffloaded(&key) {
-            continue;
+    let sink = store.writer(&folder, file);
+    let mut writer = AsyncArrowWriter::try_new(sink, schema(), Some(properties))?;
+    let (sender, mut batches) = mpsc::channel(BATCHES_WAITING_MAX);
+    // The row store is read by blocking calls.
+    let reading = tokio::task::spawn_blocking(move || entries.hand_out(&sender));
+    let written = async {
+        while let Some(batch) = batches.recv().await {
+            writer.write(&batch).await?;
         }
-        match value.first() {
-            Some(&FRESH_ROW) => pending.push(KIND_ROW, key, Some(value)),
-            Some(&FRESH_TOMBSTONE) => pending.push(KIND_TOMBSTONE, key, None),
-            _ => return Err(CatalogError::corrupted("fresh row of an unknown kind")),
-        }
-        if pending.keys.len() >= BATCH_ROWS {
-            writer.write(&pending.take()?)?;
+        reading
+            .await
+            .map_err(|error| CatalogError::internal(format!("restore point: {error}")))??;
+        writer.finish().await?;
+        Ok(())
+    }
+    .await;
+    match written {
+        Ok(()) => store.flush(&folder, file).await,
+        Err(error) => {
+            if let Err(error) = writer.into_inner().abort().await {
+                tracing::debug!(file, %error, "incomplete file was not dropped");
+            }
+            Err(error)
         }
     }
-    for entry in snapshot.range(Space::ShadowClosed(storage), ..)? {
-        pending.push(KIND_SHADOW, entry.key()?, None);
-        if pending.keys.len() >= BATCH_ROWS {
-            writer.write(&pending.take()?)?;
-        }
-    }
-    writer.write(&pending.take()?)?;
-    writer.close()?;
-    file.sync_all()?;
-    // The file's name, and that of its folder.
-    for folder in folder.ancestors().take(2) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
 }
 
 /// Reads the file.
-pub(super) fn read(path: &Path) -> Result<Content> {
+pub(super) async fn read(store: &ColumnarStore, storage: StorageId, file: &str) -> Result<Content> {
+    let bytes = store.read(&points_folder(storage), file).await?;
+    let decoded = tokio::task::spawn_blocking(move || decode(bytes)).await;
+    decoded.map_err(|error| CatalogError::internal(format!("restore point: {error}")))?
+}
+
+fn decode(file: bytes::Bytes) -> Result<Content> {
     let mut content = Content::default();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.build()?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)?.build()?;
     for batch in reader {
         let batch = batch?;
         let wrong = || CatalogError::corrupted("a restore point has other columns");

@@ -16,7 +16,7 @@ use datafusion::physical_plan::union::UnionExec;
 use super::{RestorePoint, file};
 use crate::closed_table::ClosedTable;
 use crate::definitions::Table;
-use crate::error::{CatalogError, Result};
+use crate::error::Result;
 use crate::row_codec::Bytes;
 use crate::shadow_log::rows_of;
 use crate::transaction::ReadView;
@@ -37,10 +37,8 @@ impl PointScan {
     }
 
     async fn content(&self) -> Result<file::Content> {
-        let folder = self.view.catalog.points_path(self.table.def.storage);
-        let path = folder.join(&self.point.file);
-        let read = tokio::task::spawn_blocking(move || file::read(&path)).await;
-        read.map_err(|error| CatalogError::internal(format!("restore point: {error}")))?
+        let (columnar, storage) = (self.view.catalog.columnar(), self.table.def.storage);
+        file::read(columnar, storage, &self.point.file).await
     }
 
     /// The rows of one version of files without those of some keys.

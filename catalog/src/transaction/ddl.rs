@@ -143,7 +143,7 @@ impl Transaction {
                 check_closing(&columns, primary_key.as_ref())?;
                 Some(ClosingRule {
                     closed_when,
-                    folder: closed_folder(&new.name, storage),
+                    folder: folder_name(&new.name, storage),
                 })
             }
         };
@@ -291,7 +291,7 @@ impl Transaction {
             index.storage = self.view.catalog.counters.storage();
         }
         if let Some(closing) = &mut def.closing {
-            closing.folder = closed_folder(&def.name, storage);
+            closing.folder = folder_name(&def.name, storage);
         }
         let emptied = Arc::new(Table::new(def)?);
         self.retire(table)?;
@@ -326,7 +326,7 @@ impl Transaction {
         for point in RestorePoint::load_all(&self.view.snapshot, storage)? {
             self.put_meta(point.meta_key(storage), None);
         }
-        let closed_folder = self.view.catalog.closed_path(table);
+        let closed_folder = crate::catalog::closed_folder(table);
         self.changes.retired.push(Retired {
             storage,
             closed_folder,
@@ -394,7 +394,7 @@ fn kind_word(relation: &Relation) -> &'static str {
     }
 }
 
-fn closed_folder(name: &str, storage: u64) -> String {
+fn folder_name(name: &str, storage: u64) -> String {
     let safe: String = name
         .chars()
         .map(|c| {

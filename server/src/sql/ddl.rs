@@ -578,7 +578,8 @@ pub async fn create_external_table(
         Ok(place) => place,
         Err(skipped) => return Ok(skipped),
     };
-    let external = open_external(&planner.state, create.format, &create.location)
+    let stores = planner.view.object_stores();
+    let external = open_external(&planner.state, stores, create.format, &create.location)
         .await
         .map_err(CatalogError::from)?;
     let columns = query_columns(&external.schema())?;

@@ -160,7 +160,8 @@ impl Planner {
                 Some(Relation::View(view)) => oids.extend(&view.depends_on),
                 Some(Relation::Table(table)) => load_statistics(&self.view, &table).await?,
                 Some(Relation::External(def)) if !self.externals.contains_key(&oid) => {
-                    let external = open_external(&self.state, def.format, &def.location)
+                    let stores = self.view.object_stores();
+                    let external = open_external(&self.state, stores, def.format, &def.location)
                         .await
                         .map_err(CatalogError::from)?;
                     let provider = external.provider().await.map_err(CatalogError::from)?;

@@ -36,6 +36,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Environment beside `NYALA_PASSWORD`.
     pub environment: Vec<(String, String)>,
+    /// Command that runs the server's.
+    pub runner: Vec<String>,
 }
 
 impl Options {
@@ -75,6 +77,16 @@ impl Server {
         };
         server.launch()?;
         Ok(server)
+    }
+
+    /// A server that is not started yet, on a data directory in `scratch`.
+    pub fn prepared(scratch: TempDir) -> Self {
+        Self {
+            scratch,
+            child: None,
+            port: 0,
+            options: Options::default(),
+        }
     }
 
     /// Starts a server on a data directory that a packed folder holds.
@@ -130,11 +142,13 @@ impl Server {
         }
     }
 
-    /// A command for the binary that inherits none of the caller's `NYALA_*` settings.
+    /// A command for the binary that inherits none of the caller's settings.
     pub fn command() -> Result<Command, String> {
         let mut command = Command::new(Self::binary()?);
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("NYALA_") {
+            let settings = ["NYALA_", "AWS_"];
+            let name_text = name.to_string_lossy();
+            if settings.iter().any(|prefix| name_text.starts_with(prefix)) {
                 command.env_remove(name);
             }
         }
@@ -147,7 +161,14 @@ impl Server {
             .create(true)
             .append(true)
             .open(self.log_path())?;
-        let mut command = Self::command()?;
+        let mut command = match self.options.runner.split_first() {
+            None => Self::command()?,
+            Some((runner, arguments)) => {
+                let mut command = Command::new(runner);
+                command.args(arguments).arg(Self::binary()?);
+                command
+            }
+        };
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(self.data_dir())
@@ -268,6 +289,12 @@ impl Server {
     pub fn signal(&self, signal: &str) -> Result<(), Failed> {
         let child = self.child.as_ref().ok_or("the server is not running")?;
         Ok(process::signal(child.id(), signal)?)
+    }
+
+    /// The id of the server's process.
+    pub fn id(&self) -> Result<u32, Failed> {
+        let child = self.child.as_ref().ok_or("the server is not running")?;
+        Ok(child.id())
     }
 
     /// Drains, then starts again on the same data directory.

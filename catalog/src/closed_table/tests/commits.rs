@@ -2,8 +2,9 @@
 
 use super::{
     Array, ClosedTable, ClosedTableError, ClosedTableSpec, ColumnFiles, Fixture, SqlType,
-    contracts, contracts_schema, number, session, stream_of,
+    contracts, contracts_schema, local_stores, number, session, stream_of,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -24,7 +25,7 @@ async fn rows_are_there_after_reopening() {
     assert!(second.bytes() > first.bytes());
     assert!(second.committed_at_ms().is_some());
 
-    let reopened = ClosedTable::open(fixture.spec.clone()).expect("opened");
+    let reopened = ClosedTable::open(fixture.spec.clone(), &local_stores()).expect("opened");
     let latest = reopened.latest().await.expect("latest");
     assert_eq!((latest.version(), latest.rows()), (2, Some(150)));
     let older = reopened.at_version(1).await.expect("older");
@@ -40,7 +41,7 @@ async fn rows_are_there_after_reopening() {
 #[tokio::test]
 async fn a_created_table_is_adopted_but_no_other() {
     let fixture = Fixture::contracts().await;
-    let (_, version) = ClosedTable::create(fixture.spec.clone())
+    let (_, version) = ClosedTable::create(fixture.spec.clone(), &local_stores())
         .await
         .expect("adopted");
     assert_eq!(version, 0);
@@ -54,7 +55,7 @@ async fn a_created_table_is_adopted_but_no_other() {
         schema: other_schema,
         ..fixture.spec.clone()
     };
-    let refused = ClosedTable::create(other).await;
+    let refused = ClosedTable::create(other, &local_stores()).await;
     assert!(
         matches!(refused, Err(ClosedTableError::Conflict(_))),
         "{refused:?}"
@@ -63,14 +64,14 @@ async fn a_created_table_is_adopted_but_no_other() {
         key: vec![0],
         ..fixture.spec.clone()
     };
-    let refused = ClosedTable::create(other_key).await;
+    let refused = ClosedTable::create(other_key, &local_stores()).await;
     assert!(
         matches!(refused, Err(ClosedTableError::Conflict(_))),
         "{refused:?}"
     );
 
     fixture.append(1, contracts(0..10)).await;
-    let refused = ClosedTable::create(fixture.spec.clone()).await;
+    let refused = ClosedTable::create(fixture.spec.clone(), &local_stores()).await;
     assert!(
         matches!(refused, Err(ClosedTableError::Conflict(_))),
         "{refused:?}"
@@ -86,7 +87,7 @@ async fn files_without_a_commit_are_not_seen() {
         .await;
     assert_eq!(files.expect("written").len(), 1);
 
-    let reopened = ClosedTable::open(fixture.spec.clone()).expect("opened");
+    let reopened = ClosedTable::open(fixture.spec.clone(), &local_stores()).expect("opened");
     let latest = reopened.latest().await.expect("latest");
     assert_eq!((latest.version(), latest.rows()), (0, Some(0)));
     let done = reopened
@@ -101,7 +102,7 @@ async fn a_commit_that_the_caller_forgot_is_found_and_not_repeated() {
     let fixture = Fixture::contracts().await;
     fixture.append(41, contracts(0..10)).await;
 
-    let reopened = ClosedTable::open(fixture.spec.clone()).expect("opened");
+    let reopened = ClosedTable::open(fixture.spec.clone(), &local_stores()).expect("opened");
     let latest = reopened.latest().await.expect("latest");
     let done = reopened
         .transaction_version(&latest, "test")
@@ -176,7 +177,7 @@ async fn checkpoints_are_written_and_read() {
         .join("_delta_log");
     assert!(log.join("_last_checkpoint").exists());
 
-    let reopened = ClosedTable::open(fixture.spec.clone()).expect("opened");
+    let reopened = ClosedTable::open(fixture.spec.clone(), &local_stores()).expect("opened");
     let latest = reopened.latest().await.expect("latest");
     assert_eq!((latest.version(), latest.rows()), (22, Some(220)));
     assert_eq!(
@@ -226,15 +227,54 @@ async fn unsorted_rows_and_wrong_rows_are_refused() {
 async fn a_type_that_delta_lacks_is_refused() {
     let schema = Arc::new(Schema::new(vec![SqlType::Interval.field("i", false)]));
     let fixture = Fixture::contracts().await;
-    let refused = ClosedTable::open(ClosedTableSpec {
-        columns: ColumnFiles::unaltered(&schema).expect("columns"),
-        schema,
-        key: vec![0],
-        ..fixture.spec
-    });
+    let refused = ClosedTable::open(
+        ClosedTableSpec {
+            columns: ColumnFiles::unaltered(&schema).expect("columns"),
+            schema,
+            key: vec![0],
+            ..fixture.spec
+        },
+        &local_stores(),
+    );
     assert!(
         matches!(refused, Err(ClosedTableError::Unsupported { .. })),
         "{refused:?}"
     );
     assert_eq!(contracts(0..1).column(0).len(), 1);
+}
+
+#[tokio::test]
+async fn old_log_entries_go_behind_a_checkpoint_that_no_needed_version_precedes() {
+    /// A time after all files of the test.
+    const LATER_MS: i64 = 4_000_000_000_000;
+    let fixture = Fixture::contracts().await;
+    for txn in 1..=45 {
+        fixture.append(txn, contracts(txn * 10..txn * 10 + 2)).await;
+    }
+    let log = fixture.spec.location.to_file_path().expect("a path");
+    let log = log.join("_delta_log");
+    let entries = || {
+        let names = std::fs::read_dir(&log).expect("a log");
+        let names = names.map(|entry| entry.expect("an entry").file_name());
+        let names = names.filter_map(|name| {
+            let number = name.to_str()?.strip_suffix(".json")?;
+            number.parse::<u64>().ok()
+        });
+        names.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(entries(), (0..=45).collect());
+    for (needed, left) in [
+        (vec![3, 45], 0..=45),
+        (vec![23, 45], 20..=45),
+        (vec![45], 40..=45),
+    ] {
+        let needed = needed.into_iter().collect();
+        let done = fixture.table.vacuum(&needed, LATER_MS).await;
+        assert_eq!(done.expect("vacuumed").files, 0);
+        assert_eq!(entries(), left.collect());
+    }
+    let reopened = ClosedTable::open(fixture.spec.clone(), &local_stores()).expect("opened");
+    let latest = reopened.latest().await.expect("latest");
+    assert_eq!((latest.version(), latest.rows()), (45, Some(90)));
+    fixture.append(46, contracts(1_000..1_002)).await;
 }

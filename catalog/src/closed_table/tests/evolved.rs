@@ -6,7 +6,10 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewArra
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 
-use super::{ClosedTableSpec, ColumnFiles, Fixture, files_read, number, query, session, stream_of};
+use super::{
+    ClosedTableSpec, ColumnFiles, Fixture, files_read, local_stores, number, query, session,
+    stream_of,
+};
 use crate::types::SqlType;
 
 fn first() -> SchemaRef {
@@ -143,7 +146,7 @@ async fn files_of_both_ages_are_read_as_the_table_is_now() {
     }
 
     // A fresh start, and the handle from before, agree.
-    let again = super::ClosedTable::open(spec).expect("opened");
+    let again = super::ClosedTable::open(spec, &local_stores()).expect("opened");
     let seen = again.latest().await.expect("loaded");
     let context = session(&seen, &second(), false);
     assert_eq!(
@@ -223,7 +226,7 @@ async fn a_checkpoint_keeps_columns_of_all_ages() {
         .expect("a directory")
         .join("_delta_log");
     assert!(log.join(format!("{:020}.checkpoint.parquet", 20)).exists());
-    let again = super::ClosedTable::open(spec).expect("opened");
+    let again = super::ClosedTable::open(spec, &local_stores()).expect("opened");
     let seen = again.latest().await.expect("loaded");
     assert_eq!(seen.rows(), Some(230));
     let context = session(&seen, &second(), false);

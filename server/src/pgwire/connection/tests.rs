@@ -49,6 +49,7 @@ impl Client {
         let directory = std::env::temp_dir().join(name);
         let config = CatalogConfig {
             data_dir: directory.clone(),
+            ..CatalogConfig::default()
         };
         let catalog = Catalog::open(config).await.expect("an empty catalog");
         catalog.bootstrap(None).await.expect("a new catalog");
