@@ -14,8 +14,9 @@ use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use parking_lot::Mutex;
+use url::Url;
 
-use crate::closed_table::{ClosedTable, ClosedTableSpec};
+use crate::closed_table::{AdoptedFiles, ClosedTable, ClosedTableSpec};
 use crate::columnar_store::{CLOSED, ColumnarStore, POINTS, Place, SNAPSHOTS};
 use crate::committer::{ActiveTransactions, CommitRequest, Committer, Counters};
 use crate::compaction::DeadRows;
@@ -35,6 +36,10 @@ use crate::shadow_log::ShadowLogs;
 use crate::table_handles::Handles;
 use crate::transaction::{Retired, Transaction};
 
+mod adoption;
+
+pub(crate) use adoption::adopted_key;
+
 /// Folder of the row store in the data directory.
 const ROWS: &str = "rows";
 
@@ -44,8 +49,12 @@ const FORMAT: u64 = 1;
 /// Version of the format since a table was altered: rows have layouts, and files columns, that the first version does not know.
 pub(crate) const FORMAT_ALTERED: u64 = 2;
 
-/// Version of the format of a database with a `columnar_url`, which is not looked for by servers of earlier ones.
+/// Version of the format of a database with a `columnar_url`, which is not looked for by servers of earlier ones, and of one with
+/// a table made of files that were there: servers of earlier ones would look for them elsewhere.
 pub(crate) const FORMAT_ELSEWHERE: u64 = 3;
+
+/// Folder in the data directory with temporary files; whoever starts the server empties it.
+pub const TEMPORARY_FOLDER: &str = "temporary";
 
 /// Name of the first database and of the bootstrap superuser.
 pub const BOOTSTRAP_NAME: &str = "nyala";
@@ -111,6 +120,7 @@ struct Cached<T> {
 
 /// The catalog of a server.
 pub struct Catalog {
+    data_dir: PathBuf,
     columnar: Arc<ColumnarStore>,
     object_stores: Arc<ObjectStores>,
     store: Arc<RowStore>,
@@ -197,6 +207,7 @@ impl Catalog {
             Arc::clone(&shadow_logs),
         )?;
         let catalog = Arc::new(Self {
+            data_dir: config.data_dir.clone(),
             columnar: Arc::new(columnar),
             object_stores,
             store,
@@ -312,6 +323,7 @@ impl Catalog {
                 for point in RestorePoint::load_all(&snapshot, table.def.storage)? {
                     meta.push((point.meta_key(table.def.storage), None));
                 }
+                meta.extend(adopted_key(table).map(|key| (key, None)));
                 let closed_folder = closed_folder(table);
                 retired.push(Retired {
                     storage: table.def.storage,
@@ -468,7 +480,15 @@ impl Catalog {
             schema: Arc::clone(&table.schema),
             key: table.key_columns().to_vec(),
             columns: Arc::clone(&table.files),
+            partition: Vec::new(),
+            temporary: self.temporary_path(),
+            adopted: None,
         })
+    }
+
+    /// Folder for what sorts write that does not fit into memory.
+    fn temporary_path(&self) -> PathBuf {
+        self.data_dir.join(TEMPORARY_FOLDER)
     }
 
     /// Where columnar files lie.
@@ -482,14 +502,29 @@ impl Catalog {
     }
 
     fn closed_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
-        let folder = closed_folder(table)
-            .ok_or_else(|| CatalogError::internal("table has no closed part"))?;
+        let closing = table.def.closing.as_ref();
+        let closing = closing.ok_or_else(|| CatalogError::internal("table has no closed part"))?;
+        let location = match &closing.adopted {
+            Some(adopted) => Url::parse(&adopted.location)
+                .map_err(|error| CatalogError::corrupted(format!("closed_location: {error}")))?,
+            None => {
+                let folder = closed_folder(table)
+                    .ok_or_else(|| CatalogError::internal("table has no closed part"))?;
+                self.columnar.location(&folder)?
+            }
+        };
+        let adopted = closing.adopted.as_ref().map(|adopted| AdoptedFiles {
+            partition_columns: adopted.partition_columns.clone(),
+        });
         Ok(ClosedTableSpec {
-            location: self.columnar.location(&folder)?,
+            location,
+            adopted,
             name: table.def.name.clone(),
             schema: Arc::clone(&table.schema),
             key: table.key_columns().to_vec(),
             columns: Arc::clone(&table.files),
+            partition: table.partition_by().to_vec(),
+            temporary: self.temporary_path(),
         })
     }
 
@@ -732,7 +767,9 @@ fn columnar_place(snapshot: &StoreSnapshot) -> Result<Option<Place>> {
 /// Folder of a hybrid table's closed part, in the columnar store.
 pub(crate) fn closed_folder(table: &Table) -> Option<String> {
     let closing = table.def.closing.as_ref()?;
-    Some(format!("{CLOSED}/{}", closing.folder))
+    // What others made is not ours to remove.
+    let own = closing.adopted.is_none() && !closing.folder.is_empty();
+    own.then(|| format!("{CLOSED}/{}", closing.folder))
 }
 
 /// Folder of the snapshot of a storage.

@@ -19,7 +19,8 @@
 //!   another handle over the same directory sees them as the new one ([`ClosedTable::seen_as`]).
 //!
 //! The parts: `schema` (types), `columns` (what the table's columns are in files), `stats` (statistics in the log), `version` (what a version is made
-//! of), `scan` (plans), `write`, `rewrite` and `commit` (changes), `vacuum` (removing files), `keys` and `read` (key probes).
+//! of), `scan` (plans), `write`, `rewrite` and `commit` (changes), `partition`, `row_order` and `merge` (which rows are in a
+//! file), `vacuum` (removing files), `keys` and `read` (key probes).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,17 +39,26 @@ use parking_lot::{Mutex, RwLock};
 use url::Url;
 
 use crate::object_stores::ObjectStores;
+use crate::partitioning::PartitionField;
 
+mod adopt;
+mod bucket_hash;
 mod columns;
 mod commit;
+mod convert;
+mod deletion_vector;
 mod durable;
 mod error;
 mod evolve;
+mod file_facts;
 mod file_format;
 mod key_order;
 mod keys;
+mod merge;
+mod partition;
 mod read;
 mod rewrite;
+mod row_order;
 mod scan;
 mod schema;
 mod stats;
@@ -59,6 +69,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use adopt::Adoption;
 pub use columns::ColumnFiles;
 pub use error::{ClosedTableError, Result};
 pub use rewrite::Rewrite;
@@ -85,6 +96,19 @@ pub struct ClosedTableSpec {
     pub key: Vec<usize>,
     /// What each column of `schema` is in files.
     pub columns: Arc<[ColumnFiles]>,
+    /// How files that are written now are divided.
+    pub partition: Vec<PartitionField>,
+    /// Folder for what sorts write that does not fit into memory.
+    pub temporary: PathBuf,
+    /// Present if others have written files of the table.
+    pub adopted: Option<AdoptedFiles>,
+}
+
+/// What differs in a table that others made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AdoptedFiles {
+    /// Indexes of the Delta table's partition columns in the schema. Others' files do not have them.
+    pub partition_columns: Vec<usize>,
 }
 
 /// A handle on a closed table. Cheap to clone; clones share the cache of versions.
@@ -105,6 +129,8 @@ struct Layout {
     /// Store whose root is the file system or bucket, as DataFusion knows it.
     root_store: Arc<dyn ObjectStore>,
     root_url: ObjectStoreUrl,
+    /// Indexes of the columns in the order that scans of files have them: partition columns of Delta are last.
+    scan_order: Vec<usize>,
     /// The table's directory within `root_store`.
     prefix: Path,
     /// The table's directory, where it is a local one: then writes are flushed to disk.
@@ -210,6 +236,7 @@ impl ClosedTable {
             directory,
             readers: Arc::default(),
             superseded: Arc::default(),
+            scan_order: spec.scan_order(),
             file_schema: spec.file_schema(),
             spec: ClosedTableSpec { location, ..spec },
         };
@@ -224,7 +251,9 @@ impl ClosedTable {
         let own = &self.layout.spec;
         let same_schema = Arc::ptr_eq(&own.schema, &spec.schema) || own.schema == spec.schema;
         let same_columns = Arc::ptr_eq(&own.columns, &spec.columns) || own.columns == spec.columns;
-        same_schema && same_columns && own.key == spec.key && own.name == spec.name
+        let same_division = own.partition == spec.partition && own.adopted == spec.adopted;
+        let same_name = own.name == spec.name;
+        same_schema && same_columns && own.key == spec.key && same_division && same_name
     }
 
     /// Whether the handle was made for this very list of columns.
@@ -238,6 +267,7 @@ impl ClosedTable {
         let own = &self.layout;
         let layout = Arc::new(Layout {
             file_schema: spec.file_schema(),
+            scan_order: spec.scan_order(),
             spec: ClosedTableSpec {
                 location: own.spec.location.clone(),
                 ..spec
@@ -309,6 +339,7 @@ impl ClosedTable {
                 ),
             });
         }
+        file_facts::read(&self.layout, &state).await?;
         let loaded = Arc::new(ClosedVersion::load(
             self.layout.clone(),
             state,

@@ -258,7 +258,7 @@ fn wrong_url(url: &Url, error: impl std::fmt::Display) -> CatalogError {
     )
 }
 
-fn directory_url(path: &FilePath) -> Result<Url> {
+pub(crate) fn directory_url(path: &FilePath) -> Result<Url> {
     Url::from_directory_path(path)
         .map_err(|()| CatalogError::internal(format!("{} is not absolute", path.display())))
 }

@@ -15,6 +15,7 @@ use crate::closed_table::ColumnFiles;
 use crate::column_history::ColumnHistory;
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::index::{self, Index, IndexDef};
+use crate::partitioning::PartitionField;
 use crate::row_codec::RowCodec;
 use crate::types::SqlType;
 
@@ -113,13 +114,28 @@ pub struct PrimaryKeyDef {
     pub columns: Vec<usize>,
 }
 
+/// Files of others that are the closed part of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedLocation {
+    /// Where they lie: a directory as a `file://` URL.
+    pub location: String,
+    /// Positions of the Delta table's partition columns.
+    pub partition_columns: Vec<usize>,
+}
+
 /// How records of a hybrid table become closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClosingRule {
     /// SQL text of the predicate that makes a record closed.
     pub closed_when: String,
-    /// Folder of the closed table below the data directory's `closed`.
+    /// Folder of the closed table below the data directory's `closed`; empty if it lies elsewhere.
     pub folder: String,
+    /// Present if the closed table was there before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<AdoptedLocation>,
+    /// How files that are written now are divided into partitions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partition_by: Vec<PartitionField>,
 }
 
 /// When a table's jobs run by themselves: cron patterns of five fields, in UTC, and what else starts one.
@@ -343,6 +359,14 @@ impl Table {
     pub fn index_names(&self) -> impl Iterator<Item = &str> {
         let key = self.def.primary_key.iter().map(|key| key.name.as_str());
         key.chain(self.def.indexes.iter().map(|index| index.name.as_str()))
+    }
+
+    /// How its closed files are divided.
+    pub fn partition_by(&self) -> &[PartitionField] {
+        self.def
+            .closing
+            .as_ref()
+            .map_or(&[], |closing| closing.partition_by.as_slice())
     }
 
     /// Whether the table has a closed part.

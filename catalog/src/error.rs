@@ -19,6 +19,8 @@ pub enum ErrorKind {
     UndefinedSchema,
     /// A relation of that name does not exist.
     UndefinedTable,
+    /// A column of that name does not exist.
+    UndefinedColumn,
     /// A role of that name does not exist.
     UndefinedRole,
     /// A database of that name exists.
@@ -43,6 +45,8 @@ pub enum ErrorKind {
     SerializationFailure,
     /// The definition is contradictory.
     InvalidDefinition,
+    /// Something has another type than it must have.
+    DatatypeMismatch,
     /// There are no files at a location.
     UndefinedFile,
     /// A location is none that can be read.
@@ -215,6 +219,7 @@ impl From<ClosedTableError> for CatalogError {
             ClosedTableError::Input(error) => return Self::from(*error),
             ClosedTableError::Conflict(_) => ErrorKind::SerializationFailure,
             ClosedTableError::Unsupported { .. } => ErrorKind::Unsupported,
+            ClosedTableError::Corrupted { .. } => ErrorKind::Corrupted,
             ClosedTableError::Invalid { .. } => ErrorKind::InvalidDefinition,
             ClosedTableError::Location(_) => ErrorKind::InvalidLocation,
             // delta-rs does not always tell what caused its error, yet nearly all of them are failures to read or write.
@@ -247,6 +252,7 @@ impl From<ExternalTableError> for CatalogError {
         let kind = match &error {
             ExternalTableError::NotFound { .. } => ErrorKind::UndefinedFile,
             ExternalTableError::Invalid { .. } => ErrorKind::InvalidLocation,
+            ExternalTableError::Unsupported { .. } => ErrorKind::Unsupported,
             ExternalTableError::Read(_)
             | ExternalTableError::Delta(_)
             | ExternalTableError::Store(_) => ErrorKind::Io,

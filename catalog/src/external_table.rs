@@ -6,6 +6,8 @@
 //!
 //! A location is a path of this machine or `s3://BUCKET/PREFIX`; an object store has no directories, so there a location is one if
 //! there are files below it.
+//! Deletion vectors and columns mapped by name are followed. A Delta table with a feature that cannot be followed is refused
+//! when it is opened.
 //!
 //! Directories of Parquet files are read with all their subdirectories. Where those are named
 //! `column=value` the columns are part of the table: `bigint` if all values are integers, `date` if
@@ -39,6 +41,7 @@ mod place;
 mod statistics;
 
 use place::Place;
+pub(crate) use place::local_path;
 use statistics::CountedListing;
 
 /// Ending of the files that make up a Parquet directory.
@@ -46,6 +49,11 @@ const PARQUET_EXTENSION: &str = ".parquet";
 
 /// What other engines name the directory of rows whose partition column is null.
 const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Property of a Delta table that says how columns are found in its files. By id means by the field ids of the Parquet
+/// schema, whatever the columns are called in a file; delta-rs goes by names then, too, and would find no values.
+const MAPPING_MODE: &str = "delta.columnMapping.mode";
+const MAPPING_BY_ID: &str = "id";
 
 /// Result of an operation on an external table.
 pub type Result<T, E = ExternalTableError> = std::result::Result<T, E>;
@@ -69,6 +77,12 @@ pub enum ExternalTableError {
         /// What is wrong with it.
         message: String,
     },
+    /// The table needs something that Nyala cannot do.
+    #[error("{message}")]
+    Unsupported {
+        /// What that is.
+        message: String,
+    },
     /// The files could not be read.
     #[error(transparent)]
     Read(Box<DataFusionError>),
@@ -88,7 +102,10 @@ impl From<DataFusionError> for ExternalTableError {
 
 impl From<DeltaTableError> for ExternalTableError {
     fn from(error: DeltaTableError) -> Self {
-        Self::Delta(Box::new(error))
+        match unsupported_feature(&error) {
+            Some(message) => Self::Unsupported { message },
+            None => Self::Delta(Box::new(error)),
+        }
     }
 }
 
@@ -98,6 +115,17 @@ impl From<LocationError> for ExternalTableError {
             message: error.message,
         }
     }
+}
+
+/// What delta-rs says of a table whose protocol it cannot follow; `None` for other errors.
+fn unsupported_feature(error: &DeltaTableError) -> Option<String> {
+    let text = match error {
+        DeltaTableError::KernelError(error) => error.to_string(),
+        DeltaTableError::Kernel { source } => source.to_string(),
+        _ => return None,
+    };
+    let what = text.strip_prefix("Unsupported: ")?;
+    Some(format!("the Delta table cannot be read: {what}"))
 }
 
 /// A table that others write, opened for reading.
@@ -224,7 +252,15 @@ async fn open_delta(
 
 /// delta-rs' own provider of the loaded version: it knows deletion vectors and column mapping.
 fn delta_provider(table: &DeltaTable) -> Result<DeltaProvider> {
-    let snapshot = table.snapshot()?.snapshot();
+    let state = table.snapshot()?;
+    let mapping = state.metadata().configuration().get(MAPPING_MODE);
+    if mapping.is_some_and(|mode| mode == MAPPING_BY_ID) {
+        return Err(ExternalTableError::Unsupported {
+            message: "the Delta table cannot be read: feature 'columnMapping' in mode 'id' is not supported"
+                .to_string(),
+        });
+    }
+    let snapshot = state.snapshot();
     let config = DeltaScanConfig::new().with_wrap_partition_values(false);
     let own_schema = DeltaScanNext::new(snapshot.clone(), config.clone())?.schema();
     let columns: Vec<Field> = own_schema

@@ -1,5 +1,5 @@
-//! Housekeeping: moves rows that became closed from the row store to the closed table, and folds
-//! reopened rows out of its files.
+//! Housekeeping: moves rows that became closed from the row store to the closed table, folds
+//! reopened rows out of its files, and merges small files.
 //!
 //! Steps of one run, under the table's rewriter lock:
 //!
@@ -8,7 +8,7 @@
 //! 2. **select** (`housekeeping::selected`): a snapshot S is taken; the open rows that match the
 //!    closing rule at S are read in key order.
 //! 3. **write** (`housekeeping::files_written`): they are written as sorted Parquet files; files with
-//!    rows that were shadowed at S are written again without them.
+//!    rows that were shadowed at S are written again without them, and small neighbours as one file.
 //! 4. **commit to Delta** (`housekeeping::delta_committed`): one Delta commit adds and removes the
 //!    files, with `txn` = (table's app id, csn of S). Nobody reads this version yet.
 //! 5. **show** (`housekeeping::manifest_committed`): one batch in the row store sets the manifest to
@@ -19,7 +19,8 @@
 //! run never reached step 4, and only the intent is deleted. If it is ahead, step 5 is done from
 //! what is stored: a row of the row store whose key is in the new version and not in the shadow is a
 //! moved row (it was not in the closed table before, by uniqueness, and not written since, or it
-//! would be shadowed). Shadow entries stay; the next run folds them.
+//! would be shadowed). Shadow entries stay; the next run folds them. Merged files have the rows of those they replace, so
+//! they make no difference to this.
 //!
 //! Why step 1 is needed: without it a row deleted between S and step 5 would leave no trace, and a
 //! recovery could not tell it from a row still to be shown.
@@ -66,6 +67,10 @@ pub struct HousekeepingReport {
     pub files_written: u64,
     /// Visible version of the closed table after the run.
     pub closed_version: u64,
+    /// Files of the closed table before the run.
+    pub files_before: u64,
+    /// Files of the closed table after the run.
+    pub files_after: u64,
 }
 
 /// Moves the rows for which `closed_when` is true.
@@ -79,12 +84,18 @@ pub async fn run(
     closed_when: &Arc<dyn PhysicalExpr>,
 ) -> Result<HousekeepingReport> {
     let mut report = HousekeepingReport::default();
-    loop {
-        let rows = round(catalog, database, table, closed_when, &mut report).await?;
+    for number in 0.. {
+        let mut of_round = report;
+        let rows = round(catalog, database, table, closed_when, &mut of_round).await?;
+        if number > 0 {
+            of_round.files_before = report.files_before;
+        }
+        report = of_round;
         if rows < ROUND_ROWS_MAX {
-            return Ok(report);
+            break;
         }
     }
+    Ok(report)
 }
 
 async fn round(
@@ -115,8 +126,15 @@ async fn round(
         }
         Ok(None) => {
             abandon(catalog, storage).await?;
-            let manifest = Manifest::load(&catalog.snapshot(), storage)?;
-            report.closed_version = manifest.map_or(0, |manifest| manifest.closed_version);
+            if let Some(manifest) = Manifest::load(&catalog.snapshot(), storage)? {
+                let closed = catalog.closed_table(&table)?;
+                let files = closed
+                    .at_version(manifest.closed_version)
+                    .await?
+                    .file_count() as u64;
+                report.closed_version = manifest.closed_version;
+                (report.files_before, report.files_after) = (files, files);
+            }
             Ok(0)
         }
         Err(error) => {
@@ -162,14 +180,14 @@ struct Moved {
     closed: ClosedTable,
     base: Arc<ClosedVersion>,
     adds: Vec<crate::closed_table::WrittenFile>,
-    rewrite: Option<Rewrite>,
+    rewrite: Rewrite,
     table: Arc<Table>,
     rows: MovedRows,
     unshadowed: Vec<Bytes>,
     relation_key: String,
 }
 
-/// Steps 2 and 3. `None` if there is nothing to move or fold.
+/// Steps 2 and 3. `None` if there is nothing to move, fold or merge.
 async fn select_and_write(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
@@ -204,17 +222,24 @@ async fn select_and_write(
         .into_iter()
         .map(Vec::into_boxed_slice)
         .collect();
-    if moved.keys.is_empty() && unshadowed.is_empty() {
+    let merges = closed.merges(&base)?;
+    if moved.keys.is_empty() && unshadowed.is_empty() && merges.is_empty() {
         return Ok(None);
     }
-    let rewrite = if unshadowed.is_empty() {
-        None
-    } else {
-        let positions: Vec<usize> = table.key_columns().to_vec();
-        let addresses = table
-            .codec
-            .decode::<_, Bytes>(&positions, &unshadowed, &[])?;
-        Some(closed.rewrite_without(&base, &addresses).await?)
+    let folded = match unshadowed.is_empty() {
+        true => None,
+        false => {
+            let positions: Vec<usize> = table.key_columns().to_vec();
+            let codec = &table.codec;
+            Some(codec.decode::<_, Bytes>(&positions, &unshadowed, &[])?)
+        }
+    };
+    let rewrite = match closed.rewrite(&base, folded.as_ref(), &merges).await {
+        Ok(rewrite) => rewrite,
+        Err(error) => {
+            closed.discard(&adds).await;
+            return Err(error.into());
+        }
     };
     crate::crash_point!("housekeeping::files_written");
     let relation_key = meta_key::relation(database.oid, table.def.oid);
@@ -240,16 +265,14 @@ async fn commit_and_show(
     report: &mut HousekeepingReport,
 ) -> Result<()> {
     let storage = table.def.storage;
+    let rewrite = &moved.rewrite;
+    let written = (moved.adds.len() + rewrite.written.len()) as u64;
+    let removed = (rewrite.removed.len() + rewrite.merged.len()) as u64;
     report.rows_moved += moved.rows.keys.len() as u64;
-    report.rows_folded += moved
-        .rewrite
-        .as_ref()
-        .map_or(0, |rewrite| rewrite.rows_dropped);
-    report.files_written += moved.adds.len() as u64
-        + moved
-            .rewrite
-            .as_ref()
-            .map_or(0, |rewrite| rewrite.written.len() as u64);
+    report.rows_folded += rewrite.rows_dropped;
+    report.files_written += written;
+    report.files_before = moved.base.file_count() as u64;
+    report.files_after = report.files_before + written - removed;
     let txn = i64::try_from(moved.csn).map_err(|_| CatalogError::internal("csn overflow"))?;
     let committed = moved
         .closed
@@ -258,7 +281,7 @@ async fn commit_and_show(
             &app_id(storage),
             txn,
             moved.adds,
-            moved.rewrite,
+            Some(moved.rewrite),
         )
         .await;
     let version = match committed {
@@ -388,7 +411,13 @@ pub(crate) async fn recover(catalog: &Arc<Catalog>) -> Result<()> {
             None => None,
         };
         match table {
-            Some((database, table)) => recover_table(catalog, database, &table).await?,
+            Some((database, table)) => match recover_table(catalog, database, &table).await {
+                // The other tables are not to suffer from it; the next run says so again.
+                Err(error) if error.kind == ErrorKind::ObjectInUse => {
+                    tracing::error!(table = table.def.name, %error, "closed part is not as it was left");
+                }
+                recovered => recovered?,
+            },
             None => abandon(catalog, storage).await?,
         }
     }
@@ -418,6 +447,18 @@ async fn recover_table(
         );
         return abandon(catalog, storage).await;
     }
+    let base = closed.at_version(manifest.closed_version).await?;
+    if !closed.is_ahead_by(&app_id(storage), &base, &latest).await? {
+        abandon(catalog, storage).await?;
+        return Err(CatalogError::new(
+            ErrorKind::ObjectInUse,
+            format!(
+                "the closed part of table \"{}\" was changed by another writer",
+                table.def.name
+            ),
+        )
+        .with_detail("A Delta table that is the closed part of a table has no other writers."));
+    }
     let shadow: HashSet<Vec<u8>> = view.shadow_closed(table)?.into_iter().collect();
     let mut moved = MovedRows::default();
     let mut open = open_keys(&view, table)?;
@@ -435,7 +476,6 @@ async fn recover_table(
         version = latest.version(),
         "housekeeping was cut off and is finished"
     );
-    let base = closed.at_version(manifest.closed_version).await?;
     let first = base.file_count() == 0;
     let finish = moved.finish(table, latest.version(), first, Vec::new());
     let relation_key = meta_key::relation(database.oid, table.def.oid);

@@ -13,6 +13,7 @@ pub mod housekeeping;
 pub mod index;
 pub mod object_stores;
 pub mod offload;
+pub mod partitioning;
 pub mod restore_point;
 pub mod storage_failure;
 pub mod types;
@@ -42,7 +43,7 @@ mod transaction;
 mod widening;
 mod write_buffer;
 
-pub use catalog::{BOOTSTRAP_NAME, Catalog, CatalogConfig, Globals, OpenRow};
+pub use catalog::{BOOTSTRAP_NAME, Catalog, CatalogConfig, Globals, OpenRow, TEMPORARY_FOLDER};
 pub use error::{CatalogError, ErrorKind};
 pub use hybrid_table::{OpenReads, Part, TableScan, load_statistics};
 pub use job_log::{JOBS_KEPT, JobRecord, JobStatus};

@@ -119,6 +119,10 @@ pub mod meta_key {
     pub fn manifest(storage: StorageId) -> String {
         format!("{MANIFESTS}{storage:016x}")
     }
+    /// A location that a table has adopted, written so that two adopters conflict.
+    pub fn adopted(location: &str) -> String {
+        format!("adopted/{location}")
+    }
     /// A job.
     pub fn job(id: u64) -> String {
         format!("{JOBS}{id:016x}")

@@ -9,6 +9,7 @@ use crate::column_history::ColumnHistory;
 use crate::definitions::{COLUMNS_MAX, ColumnDef, Schedules, TableDef};
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::index::IndexDef;
+use crate::partitioning::{self, PartitionField, Transform};
 use crate::types::SqlType;
 use crate::widening::widens;
 
@@ -92,11 +93,43 @@ impl TableEdit {
         if self.def.columns.len() == 1 {
             return refused("the table has no other");
         }
+        if self.divides_by(at) {
+            let (column, table) = (&column.name, &self.def.name);
+            return Err(CatalogError::new(
+                ErrorKind::DependentObjects,
+                format!(
+                    "cannot drop column {column} of table {table} because other objects depend on it"
+                ),
+            )
+            .with_detail(format!(
+                "closed_partition_by depends on column {column} of table {table}"
+            ))
+            .with_hint(
+                "Change closed_partition_by with ALTER TABLE ... SET (closed_partition_by = ...) first.",
+            ));
+        }
         self.def.columns.remove(at);
         self.history.remove(at);
         if let Some(key) = &mut self.def.primary_key {
             for position in key.columns.iter_mut().filter(|position| **position > at) {
                 *position -= 1;
+            }
+        }
+        for adopted in self
+            .def
+            .closing
+            .iter_mut()
+            .filter_map(|c| c.adopted.as_mut())
+        {
+            let behind = adopted.partition_columns.iter_mut();
+            for column in behind.filter(|column| **column > at) {
+                *column -= 1;
+            }
+        }
+        let fields = self.def.closing.iter_mut();
+        for field in fields.flat_map(|closing| &mut closing.partition_by) {
+            if field.column > at {
+                field.column -= 1;
             }
         }
         // As in PostgreSQL an index goes with any of its columns.
@@ -122,6 +155,8 @@ impl TableEdit {
     /// Gives the column at a position a type that has every value of its type.
     pub fn set_type(&mut self, at: usize, ty: SqlType) -> Result<()> {
         let in_key = self.in_key(at);
+        let adopted = self.def.closing.as_ref().and_then(|c| c.adopted.as_ref());
+        let of_delta = adopted.is_some_and(|adopted| adopted.partition_columns.contains(&at));
         let mut indexes = self.def.indexes.iter();
         let index = indexes.find(|index| has_column(index, at));
         let index = index.map(|index| index.name.clone());
@@ -154,8 +189,20 @@ impl TableEdit {
             )
             .with_hint("Drop the index and create it again behind the change."));
         }
+        if !same_bytes && of_delta {
+            let name = &column.name;
+            return Err(CatalogError::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "type of column \"{name}\" cannot be changed because the Delta table in closed_location is partitioned by it"
+                ),
+            ));
+        }
         column.ty = ty;
         let column = column.clone();
+        if let Some(closing) = &self.def.closing {
+            partitioning::check(&closing.partition_by, &self.def.columns)?;
+        }
         self.history.widen(at, &from, &column)
     }
 
@@ -195,6 +242,33 @@ impl TableEdit {
         self.def.retention_s = retention_s;
     }
 
+    /// Sets how closed files are divided that are written from now on. Files that exist stay as they are until they are
+    /// rewritten.
+    pub fn set_partition_by(&mut self, partition_by: Vec<PartitionField>) -> Result<()> {
+        partitioning::check(&partition_by, &self.def.columns)?;
+        let Some(closing) = &mut self.def.closing else {
+            return Ok(());
+        };
+        let of_delta = closing.adopted.iter().flat_map(|a| &a.partition_columns);
+        for column in of_delta {
+            let field = PartitionField {
+                column: *column,
+                transform: Transform::Identity,
+            };
+            if !partition_by.contains(&field) {
+                let name = self.def.columns.get(*column).map(|column| &column.name);
+                let name = name.map_or("", String::as_str);
+                return Err(CatalogError::new(
+                    ErrorKind::InvalidDefinition,
+                    format!("closed_partition_by must have column \"{name}\""),
+                )
+                .with_detail("The Delta table in closed_location is partitioned by it."));
+            }
+        }
+        closing.partition_by = partition_by;
+        Ok(())
+    }
+
     /// Changes the closing rule of a hybrid table. Rows that are closed stay closed.
     pub fn set_closed_when(&mut self, closed_when: String) -> Result<()> {
         match &mut self.def.closing {
@@ -224,6 +298,11 @@ impl TableEdit {
 
     fn column_mut(&mut self, at: usize) -> Result<&mut ColumnDef> {
         self.def.columns.get_mut(at).ok_or_else(no_column)
+    }
+
+    fn divides_by(&self, at: usize) -> bool {
+        let mut fields = self.def.closing.iter().flat_map(|c| &c.partition_by);
+        fields.any(|field| field.column == at)
     }
 
     fn in_key(&self, at: usize) -> bool {

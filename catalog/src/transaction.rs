@@ -17,6 +17,7 @@ use crate::row_codec::Bytes;
 use crate::row_store::{Space, StoreSnapshot, meta_key};
 use crate::write_buffer::WriteBuffer;
 
+mod adopt;
 mod alter;
 mod ddl;
 mod dml;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use nyala_catalog::{Catalog, CatalogConfig};
+use nyala_catalog::{Catalog, CatalogConfig, TEMPORARY_FOLDER};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -180,7 +180,7 @@ async fn serve(
     }
     let limits = Limits {
         memory: settings.query_memory_mb << 20,
-        temporary: settings.data_dir.join(workload::TEMPORARY_FOLDER),
+        temporary: settings.data_dir.join(TEMPORARY_FOLDER),
     };
     let server = Workload::new(queries, &limits)
         .and_then(|workload| Server::new(catalog, workload))

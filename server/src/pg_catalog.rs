@@ -30,7 +30,7 @@ mod entries;
 mod functions;
 mod information_schema;
 mod keys;
-mod names;
+pub mod names;
 mod objects;
 pub mod procedures;
 mod relations;

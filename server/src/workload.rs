@@ -30,9 +30,6 @@ use tokio::runtime::Handle;
 
 use crate::error::{PgError, Result, sqlstate};
 
-/// Folder in the data directory with temporary files; emptied at start.
-pub const TEMPORARY_FOLDER: &str = "temporary";
-
 /// Batches that wait between a query and its connection.
 const BATCHES_WAITING_MAX: usize = 2;
 

@@ -65,14 +65,37 @@ impl ClosedTableSpec {
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
-    /// Rows as read from a file, in the table's own names and types.
+    /// The columns of files that are written now, in the order that scans have them.
+    pub(super) fn scan_order(&self) -> Vec<usize> {
+        let behind = self.delta_partitions();
+        let files = (0..self.columns.len()).filter(|at| !behind.contains(at));
+        files.chain(behind.iter().copied()).collect()
+    }
+
+    /// Indexes of the Delta table's partition columns.
+    pub(super) fn delta_partitions(&self) -> &[usize] {
+        self.adopted
+            .as_ref()
+            .map_or(&[], |adopted| adopted.partition_columns.as_slice())
+    }
+
+    /// Rows as read from a file, in the table's own names and types. `constants` are the columns that the log tells of the
+    /// file.
     pub(super) fn rows_of_table(
         &self,
         columns: &[usize],
+        constants: &[(usize, ScalarValue)],
         read: &RecordBatch,
     ) -> Result<RecordBatch> {
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(columns.len());
-        for column in columns.iter().filter_map(|at| self.columns.get(*at)) {
+        for at in columns {
+            let Some(column) = self.columns.get(*at) else {
+                continue;
+            };
+            if let Some((_, value)) = constants.iter().find(|(of, _)| of == at) {
+                arrays.push(value.to_array_of_size(read.num_rows())?);
+                continue;
+            }
             let held = column
                 .fields()
                 .find_map(|field| read.column_by_name(field.name()));

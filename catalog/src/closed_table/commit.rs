@@ -46,11 +46,13 @@ impl ClosedTable {
         {
             return Ok(base.version());
         }
-        let (removed, rewritten) = match rewrite {
-            Some(rewrite) => (rewrite.removed, rewrite.written),
-            None => (Vec::new(), Vec::new()),
-        };
-        let operation = if removed.is_empty() {
+        let Rewrite {
+            removed,
+            merged,
+            written: rewritten,
+            ..
+        } = rewrite.unwrap_or_default();
+        let operation = if removed.is_empty() && merged.is_empty() {
             DeltaOperation::Write {
                 mode: SaveMode::Append,
                 partition_by: None,
@@ -59,8 +61,9 @@ impl ClosedTable {
         } else {
             DeltaOperation::Update { predicate: None }
         };
-        let removes = base.removes(&removed)?;
-        if removes.len() != removed.len() {
+        let mut removes = base.removes(&removed, true)?;
+        removes.extend(base.removes(&merged, false)?);
+        if removes.len() != removed.len() + merged.len() {
             return Err(ClosedTableError::Invalid {
                 message: format!("a file to remove is not in version {}", base.version()),
             });

@@ -43,12 +43,27 @@ pub enum ClosedTableError {
         /// What is not supported.
         message: String,
     },
+    /// Stored bytes are not what the log says.
+    #[error("{message}")]
+    Corrupted {
+        /// What is wrong with them.
+        message: String,
+    },
     /// The caller's request does not fit the table.
     #[error("{message}")]
     Invalid {
         /// What does not fit.
         message: String,
     },
+}
+
+impl From<ClosedTableError> for DataFusionError {
+    fn from(error: ClosedTableError) -> Self {
+        match error {
+            ClosedTableError::Input(error) => *error,
+            error => Self::External(Box::new(error)),
+        }
+    }
 }
 
 impl From<DeltaTableError> for ClosedTableError {

@@ -38,6 +38,12 @@ impl KeyOrder {
         })
     }
 
+    /// The rows that follow begin a new file of other rows.
+    pub(super) fn restart(&mut self) {
+        self.last = None;
+        self.last_first = None;
+    }
+
     /// Takes note of the next rows.
     pub(super) fn follow(&mut self, batch: &RecordBatch) -> Result<()> {
         let columns = batch.project(&self.key)?;

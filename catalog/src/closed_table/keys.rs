@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{
     DataType, Date32Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
@@ -21,9 +21,11 @@ use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::bloom_filter::Sbbf;
 
+use super::bucket_hash::buckets;
 use super::read::{FileReader, RowsToRead};
 use super::version::LiveFile;
 use super::{ClosedTable, ClosedTableError, ClosedVersion, Layout, Result, schema};
+use crate::types::SqlType;
 
 /// Up to so many keys a row group's bloom filters are asked; for more its pages are read anyway.
 const BLOOM_KEYS_MAX: usize = 1_024;
@@ -165,6 +167,7 @@ pub(super) struct KeySet {
 /// One key column of the keys, comparable with the bounds that files tell.
 struct KeyColumn {
     name: String,
+    sql_type: SqlType,
     values: ArrayRef,
     converter: RowConverter,
     rows: Rows,
@@ -208,6 +211,7 @@ impl KeySet {
             let name = field.name().clone();
             columns.push(KeyColumn {
                 name,
+                sql_type: SqlType::of_field(field),
                 values: Arc::clone(values),
                 converter,
                 rows,
@@ -266,11 +270,34 @@ impl KeySet {
                 };
                 candidates.iter().filter(within).copied().collect()
             };
+            let candidates = self.of_bucket(candidates, file)?;
             if !candidates.is_empty() {
                 files.push((Arc::clone(file), candidates));
             }
         }
         Ok(files)
+    }
+
+    /// The ids among some that are of the file's buckets, if it has ones of key columns. To hash many keys for each file
+    /// costs more than it saves.
+    fn of_bucket(&self, mut ids: Vec<u32>, file: &LiveFile) -> Result<Vec<u32>> {
+        let Some(partition) = file.partition() else {
+            return Ok(ids);
+        };
+        for column in &self.columns {
+            if ids.len() > BLOOM_KEYS_MAX {
+                break;
+            }
+            let Some((count, own)) = partition.bucket(&column.name) else {
+                continue;
+            };
+            let at = UInt32Array::from(ids.clone());
+            let values = arrow::compute::take(&column.values, &at, None)?;
+            let buckets = buckets(&values, &column.sql_type, count)?;
+            let mut buckets = buckets.iter();
+            ids.retain(|_| buckets.next().flatten() == own);
+        }
+        Ok(ids)
     }
 
     /// The ids among `sorted` whose first key column is within a container's bounds.
@@ -439,7 +466,8 @@ async fn rows_to_read(
     let footer = reader.footer();
     let metadata = footer.metadata();
     let groups = metadata.row_groups();
-    let first = keys.columns.first();
+    let in_file = |column: &&KeyColumn| footer.schema().field_with_name(&column.name).is_ok();
+    let first = keys.columns.first().filter(in_file);
     let converter = first
         .map(|first| {
             StatisticsConverter::try_new(&first.name, footer.schema(), footer.parquet_schema())
@@ -492,10 +520,10 @@ async fn rows_to_read(
             selectors.push(RowSelector { row_count, skip });
         }
     }
-    Ok(RowsToRead {
+    Ok(reader.without_deleted(RowsToRead {
         row_groups,
         selection: RowSelection::from(selectors),
-    })
+    }))
 }
 
 impl KeyColumn {
@@ -513,6 +541,10 @@ async fn retain_by_bloom_filters(
     group: usize,
     ids: &mut Vec<u32>,
 ) -> Result<()> {
+    // Others may hash what they store of a column in another type.
+    if !reader.file().sorted() {
+        return Ok(());
+    }
     let footer = reader.footer();
     for column in &keys.columns {
         if ids.is_empty() {

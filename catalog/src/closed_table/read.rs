@@ -17,11 +17,15 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, RowSelection, RowSelector,
+};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::bloom_filter::Sbbf;
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+
+use roaring::RoaringBitmap;
 
 use super::version::LiveFile;
 use super::{ClosedTableError, Layout, Result};
@@ -59,6 +63,10 @@ pub(super) struct ReaderCache {
     footers: Mutex<Recent<String, ArrowReaderMetadata>>,
     /// By file, row group and leaf column; `None` where there is no filter.
     blooms: Mutex<Recent<ColumnChunk, Option<Arc<Sbbf>>>>,
+    /// Deletion vectors, by their identity. A table that others wrote has a few.
+    pub(super) deleted: Mutex<HashMap<String, Arc<RoaringBitmap>>>,
+    /// Rows of files whose log entry does not tell.
+    pub(super) row_counts: Mutex<HashMap<String, usize>>,
 }
 
 /// A map that forgets its oldest entries.
@@ -187,6 +195,7 @@ impl FileReader {
             .builder()
             .with_projection(mask)
             .with_batch_size(BATCH_ROWS);
+        let rows = rows.or_else(|| self.rows_not_deleted());
         if let Some(rows) = rows {
             builder = builder
                 .with_row_groups(rows.row_groups)
@@ -194,11 +203,59 @@ impl FileReader {
         }
         let batches = builder.build()?;
         let layout = Arc::clone(&self.layout);
-        let columns = columns.to_vec();
+        let (columns, file) = (columns.to_vec(), Arc::clone(&self.file));
+        let in_table = move |batch: Result<RecordBatch>| {
+            let constants = file.constants();
+            layout.spec.rows_of_table(&columns, constants, &batch?)
+        };
         Ok(batches
             .map_err(ClosedTableError::from)
-            .map(move |batch| layout.spec.rows_of_table(&columns, &batch?))
+            .map(in_table)
             .boxed())
+    }
+
+    /// The file that is read.
+    pub(super) fn file(&self) -> &LiveFile {
+        &self.file
+    }
+
+    /// All rows but deleted ones; `None` if none is deleted.
+    fn rows_not_deleted(&self) -> Option<RowsToRead> {
+        self.file.deleted()?;
+        let groups = self.footer.metadata().row_groups();
+        let rows = groups.iter().map(|group| group.num_rows()).sum::<i64>();
+        let rows = usize::try_from(rows).unwrap_or_default();
+        let all = RowsToRead {
+            row_groups: (0..groups.len()).collect(),
+            selection: RowSelection::from(vec![RowSelector::select(rows)]),
+        };
+        Some(self.without_deleted(all))
+    }
+
+    /// Takes the deleted rows out of a selection.
+    pub(super) fn without_deleted(&self, rows: RowsToRead) -> RowsToRead {
+        let Some(deleted) = self.file.deleted() else {
+            return rows;
+        };
+        let mut selectors = Vec::new();
+        let mut start = 0_u32;
+        for (at, group) in self.footer.metadata().row_groups().iter().enumerate() {
+            let end = start.saturating_add(u32::try_from(group.num_rows()).unwrap_or(u32::MAX));
+            if rows.row_groups.contains(&at) {
+                let mut next = start;
+                for row in deleted.range(start..end) {
+                    selectors.push(RowSelector::select((row - next) as usize));
+                    selectors.push(RowSelector::skip(1));
+                    next = row + 1;
+                }
+                selectors.push(RowSelector::select((end - next) as usize));
+            }
+            start = end;
+        }
+        RowsToRead {
+            row_groups: rows.row_groups,
+            selection: rows.selection.intersection(&RowSelection::from(selectors)),
+        }
     }
 
     fn builder(&self) -> ParquetRecordBatchStreamBuilder<Input> {
@@ -210,7 +267,7 @@ impl FileReader {
 }
 
 /// The bytes of one file in the table's store.
-struct Input {
+pub(super) struct Input {
     store: Arc<dyn ObjectStore>,
     path: Path,
     bytes: u64,
@@ -218,12 +275,29 @@ struct Input {
 
 impl Input {
     fn new(layout: &Layout, file: &LiveFile) -> Self {
-        let path = Path::from(file.path());
+        Self {
+            store: Arc::clone(&layout.store),
+            path: file.relative().clone(),
+            bytes: file.bytes(),
+        }
+    }
+}
+
+impl Input {
+    /// A file by its path below the table's directory, and its size.
+    pub(super) fn at(layout: &Layout, path: Path, bytes: u64) -> Self {
         Self {
             store: Arc::clone(&layout.store),
             path,
-            bytes: file.bytes(),
+            bytes,
         }
+    }
+
+    /// The footer of the file, without indexes of its pages.
+    pub(super) async fn footer(mut self) -> Result<ParquetMetaData> {
+        let bytes = self.bytes;
+        let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER_BYTES_HINT));
+        Ok(reader.load_and_finish(&mut self, bytes).await?)
     }
 }
 

@@ -8,11 +8,12 @@
 //! every file is known to be sorted by the key, and the files of a group do not overlap in the
 //! first key column.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
-use arrow::compute::SortOptions;
+use arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::pruning::PruningStatistics;
@@ -29,14 +30,15 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::physical_expr::expressions::Column as PhysicalColumn;
-use datafusion::physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use roaring::RoaringBitmap;
 
+use super::partition::buckets_of;
+use super::row_order::key_order;
 use super::stats;
 use super::version::{ClosedVersion, ColumnArrays, LiveFile};
 
@@ -67,25 +69,31 @@ impl ClosedVersion {
         left_out: &[RoaringBitmap],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let layout = self.layout();
-        let schema = &layout.file_schema;
+        let order = &layout.scan_order;
+        let schema: SchemaRef = Arc::new(layout.file_schema.project(order)?);
         let options = &state.config_options().execution;
-        let predicate = conjunction(filters.iter().cloned())
+        let filters = filters.iter().filter(|filter| self.may_prune(filter));
+        let predicate = conjunction(filters.cloned())
             .map(|filter| {
                 let filter = layout.spec.filter_on_files(filter)?;
-                let names = DFSchema::try_from(Arc::clone(schema))?;
+                let names = DFSchema::try_from(Arc::clone(&schema))?;
                 state.create_physical_expr(filter, &names)
             })
             .transpose()?;
 
         let max_in_list_size = options.parquet.max_in_list_size;
-        let mut files = self.matching_files(predicate.as_ref(), max_in_list_size)?;
-        let skipped: HashMap<&str, &RoaringBitmap> = self
-            .files()
-            .iter()
-            .zip(left_out)
-            .filter(|(_, rows)| !rows.is_empty())
-            .map(|(file, rows)| (file.path(), rows))
-            .collect();
+        let mut files = self.matching_files(&schema, predicate.as_ref(), max_in_list_size)?;
+        let mut skipped: HashMap<&str, Cow<'_, RoaringBitmap>> = HashMap::new();
+        for (at, file) in self.files().iter().enumerate() {
+            let left_out = left_out.get(at).filter(|rows| !rows.is_empty());
+            let rows = match (left_out, file.deleted()) {
+                (None, None) => continue,
+                (Some(rows), None) => Cow::Borrowed(rows),
+                (None, Some(deleted)) => Cow::Borrowed(deleted.as_ref()),
+                (Some(rows), Some(deleted)) => Cow::Owned(rows | deleted.as_ref()),
+            };
+            skipped.insert(file.path(), rows);
+        }
         if let (Some(limit), None, true) = (limit, &predicate, skipped.is_empty()) {
             files = enough_for(files, limit);
         }
@@ -100,8 +108,10 @@ impl ClosedVersion {
         let statistics = if files.len() == self.file_count() {
             self.statistics()
         } else {
-            stats::total(schema, files.iter().map(|file| file.statistics().as_ref()))
+            let files = files.iter().map(|file| file.statistics().as_ref());
+            stats::total(&layout.file_schema, files)
         };
+        let statistics = stats::in_order(&statistics, order);
         let statistics = match skipped.is_empty() {
             true => statistics,
             false => statistics.to_inexact(),
@@ -124,7 +134,7 @@ impl ClosedVersion {
             store,
             runtime.cache_manager.get_file_metadata_cache(),
         );
-        let mut source = ParquetSource::new(TableSchema::from(Arc::clone(schema)))
+        let mut source = ParquetSource::new(self.table_schema(&schema)?)
             .with_table_parquet_options(parquet)
             .with_parquet_file_reader_factory(Arc::new(reader));
         if let Some(predicate) = predicate {
@@ -138,7 +148,7 @@ impl ClosedVersion {
             options.target_partitions,
         );
         let ordering = if groups.ordered {
-            self.key_ordering()
+            self.key_ordering(&schema)
         } else {
             None
         };
@@ -148,31 +158,56 @@ impl ClosedVersion {
             .map(|files| {
                 let files = files
                     .iter()
-                    .map(|file| partitioned(file, skipped.get(file.path()).copied()));
+                    .map(|file| partitioned(file, order, skipped.get(file.path())));
                 Ok(FileGroup::new(files.collect::<Result<_>>()?))
             })
             .collect::<Result<Vec<_>>>()?;
+        let all: Vec<usize> = (0..order.len()).collect();
+        let projection = projection.unwrap_or(&all);
+        let in_scan = |at: &usize| order.iter().position(|column| column == at);
         let scan = FileScanConfigBuilder::new(layout.root_url.clone(), source)
             .with_file_groups(file_groups)
             .with_statistics(statistics)
             .with_limit(limit)
             .with_output_ordering(ordering.into_iter().collect())
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(Some(projection.iter().filter_map(in_scan).collect()))?
             .with_expr_adapter(layout.spec.adapter())
             .build();
         let scan = DataSourceExec::from_data_source(scan);
-        match projection {
-            Some(columns) => layout.spec.in_table_names(scan, columns),
-            None => {
-                let all: Vec<usize> = (0..schema.fields().len()).collect();
-                layout.spec.in_table_names(scan, &all)
-            }
+        layout.spec.in_table_names(scan, projection)
+    }
+
+    /// The columns in the order of a scan, divided into those of files and those that the log tells.
+    fn table_schema(&self, schema: &SchemaRef) -> Result<TableSchema> {
+        let constants = self.layout().spec.delta_partitions().len();
+        if constants == 0 {
+            return Ok(TableSchema::from(Arc::clone(schema)));
         }
+        let held = schema.fields().len().saturating_sub(constants);
+        let in_files: Vec<usize> = (0..held).collect();
+        let behind = schema.fields().iter().skip(held).cloned();
+        let in_files = Arc::new(schema.project(&in_files)?);
+        let behind: Vec<_> = behind.collect();
+        Ok(TableSchema::builder(in_files)
+            .with_table_partition_cols(behind)
+            .build())
+    }
+
+    /// Whether a filter may exclude files and parts of them by their statistics. Those that others wrote of floats do not
+    /// tell of NaN, which is above all numbers.
+    fn may_prune(&self, filter: &Expr) -> bool {
+        let spec = &self.layout().spec;
+        let is_float = |column: &Column| {
+            let field = spec.schema.field_with_name(&column.name);
+            field.is_ok_and(|field| field.data_type().is_floating())
+        };
+        spec.adopted.is_none() || !filter.column_refs().into_iter().any(is_float)
     }
 
     /// The files that may hold rows for which `predicate` is true.
     fn matching_files(
         &self,
+        schema: &SchemaRef,
         predicate: Option<&Arc<dyn PhysicalExpr>>,
         max_in_list_size: usize,
     ) -> Result<Vec<&Arc<LiveFile>>> {
@@ -181,7 +216,7 @@ impl ClosedVersion {
             return Ok(all.collect());
         };
         let pruning = PruningPredicateBuilder::new()
-            .with_file_schema(Arc::clone(&self.layout().file_schema))
+            .with_file_schema(Arc::clone(schema))
             .with_max_in_list_size(max_in_list_size)
             .try_build(Arc::clone(predicate))?;
         let keep = pruning.prune(self)?;
@@ -192,17 +227,8 @@ impl ClosedVersion {
     }
 
     /// The order of rows sorted by the key.
-    fn key_ordering(&self) -> Option<LexOrdering> {
-        let (spec, schema) = (&self.layout().spec, &self.layout().file_schema);
-        let options = SortOptions {
-            descending: false,
-            nulls_first: true,
-        };
-        LexOrdering::new(spec.key.iter().filter_map(|index| {
-            let name = schema.fields().get(*index)?.name();
-            let column: Arc<dyn PhysicalExpr> = Arc::new(PhysicalColumn::new(name, *index));
-            Some(PhysicalSortExpr::new(column, options))
-        }))
+    fn key_ordering(&self, schema: &SchemaRef) -> Option<LexOrdering> {
+        LexOrdering::new(key_order(self.layout(), schema))
     }
 
     fn arrays_of(&self, column: &Column) -> Option<&ColumnArrays> {
@@ -232,8 +258,23 @@ impl PruningStatistics for ClosedVersion {
         Some(Arc::new(rows.collect::<UInt64Array>()))
     }
 
-    fn contained(&self, _: &Column, _: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        None
+    /// Files of buckets that none of the values falls into hold none of them. The others may.
+    fn contained(&self, column: &Column, values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
+        let schema = &self.layout().file_schema;
+        let field = schema.field_with_name(&column.name).ok()?;
+        // By number of buckets, which is mostly one.
+        let mut wanted: HashMap<u32, Option<BTreeSet<i64>>> = HashMap::new();
+        let mut holds = |file: &LiveFile| -> Option<bool> {
+            let (count, own) = file.partition()?.bucket(&column.name)?;
+            let wanted = wanted
+                .entry(count)
+                .or_insert_with(|| buckets_of(values.iter(), field, count));
+            let may = own.is_some_and(|own| wanted.as_ref().is_none_or(|w| w.contains(&own)));
+            (!may && wanted.is_some()).then_some(false)
+        };
+        let known: Vec<Option<bool>> = self.files().iter().map(|file| holds(file)).collect();
+        let any = known.iter().any(Option::is_some);
+        any.then(|| known.into_iter().collect())
     }
 }
 
@@ -251,19 +292,30 @@ fn enough_for(files: Vec<&Arc<LiveFile>>, limit: usize) -> Vec<&Arc<LiveFile>> {
         .collect()
 }
 
-fn partitioned(file: &LiveFile, left_out: Option<&RoaringBitmap>) -> Result<PartitionedFile> {
-    let partitioned = PartitionedFile::new_from_meta(file.meta().clone());
+fn partitioned(
+    file: &LiveFile,
+    order: &[usize],
+    left_out: Option<&Cow<'_, RoaringBitmap>>,
+) -> Result<PartitionedFile> {
+    let mut partitioned = PartitionedFile::new_from_meta(file.meta().clone());
+    let mut statistics = Arc::clone(file.statistics());
+    if !file.constants().is_empty() {
+        let values = file.constants().iter().map(|(_, value)| value.clone());
+        partitioned.partition_values = values.collect();
+        statistics = Arc::new(stats::in_order(&statistics, order));
+    }
     let Some(left_out) = left_out else {
-        return Ok(partitioned.with_statistics(Arc::clone(file.statistics())));
+        // Not by its own means: those take it that no value of a partition is NULL.
+        partitioned.statistics = Some(statistics);
+        return Ok(partitioned);
     };
     let rows = file.rows().and_then(|rows| usize::try_from(rows).ok());
     let rows = rows.ok_or_else(|| {
         DataFusionError::Internal(format!("file {} does not tell its rows", file.path()))
     })?;
-    let statistics = file.statistics().as_ref().clone().to_inexact();
-    Ok(partitioned
-        .with_statistics(Arc::new(statistics))
-        .with_extension(ParquetRowSelection::new(all_but(left_out, rows))))
+    let statistics = statistics.as_ref().clone().to_inexact();
+    partitioned.statistics = Some(Arc::new(statistics));
+    Ok(partitioned.with_extension(ParquetRowSelection::new(all_but(left_out, rows))))
 }
 
 /// All of `rows` rows but those left out.

@@ -30,7 +30,8 @@ const DAYS_TO_EPOCH: i32 = 719_163;
 pub(super) struct ColumnBounds {
     pub(super) min: Option<ScalarValue>,
     pub(super) max: Option<ScalarValue>,
-    pub(super) nulls: u64,
+    /// `None` if nothing is known of the column.
+    pub(super) nulls: Option<u64>,
 }
 
 /// The statistics of a file as the log keeps them.
@@ -42,7 +43,10 @@ pub(super) fn encode(schema: &Schema, rows: u64, columns: &[ColumnBounds]) -> St
         if !schema::has_statistics(field) {
             continue;
         }
-        nulls.insert(field.name().clone(), Value::from(column.nulls));
+        let Some(null_count) = column.nulls else {
+            continue;
+        };
+        nulls.insert(field.name().clone(), Value::from(null_count));
         if let Some(min) = column.min.as_ref().and_then(|min| to_json(min, false)) {
             mins.insert(field.name().clone(), min);
         }
@@ -104,6 +108,48 @@ pub(super) fn decode(spec: &ClosedTableSpec, text: Option<&str>, bytes: u64) -> 
         };
     }
     statistics
+}
+
+/// Forgets the bounds of floats: others leave NaN out, which is above all numbers.
+pub(super) fn without_floats(spec: &ClosedTableSpec, statistics: &mut Statistics) {
+    let columns = spec.columns.iter().zip(&mut statistics.column_statistics);
+    for (files, column) in columns {
+        if files.written.data_type().is_floating() {
+            column.min_value = Precision::Absent;
+            column.max_value = Precision::Absent;
+        }
+    }
+}
+
+/// What is known of columns that have one value.
+pub(super) fn with_constants(statistics: &mut Statistics, constants: &[(usize, ScalarValue)]) {
+    let rows = statistics.num_rows;
+    for (at, value) in constants {
+        let Some(column) = statistics.column_statistics.get_mut(*at) else {
+            continue;
+        };
+        *column = ColumnStatistics::new_unknown();
+        if value.is_null() {
+            column.null_count = rows;
+        } else {
+            column.null_count = Precision::Exact(0);
+            column.min_value = Precision::Exact(value.clone());
+            column.max_value = Precision::Exact(value.clone());
+        }
+    }
+}
+
+/// Statistics with the columns in another order.
+pub(super) fn in_order(statistics: &Statistics, order: &[usize]) -> Statistics {
+    let columns = order.iter().map(|at| {
+        let column = statistics.column_statistics.get(*at).cloned();
+        column.unwrap_or_else(ColumnStatistics::new_unknown)
+    });
+    Statistics {
+        num_rows: statistics.num_rows,
+        total_byte_size: statistics.total_byte_size,
+        column_statistics: columns.collect(),
+    }
 }
 
 /// The statistics of several files together.

@@ -21,10 +21,12 @@ use url::Url;
 
 use super::{ClosedTable, ClosedTableError, ClosedTableSpec, ClosedVersion, ColumnFiles};
 use crate::object_stores::ObjectStores;
+use crate::partitioning::PartitionField;
 use crate::types::SqlType;
 
 mod commits;
 mod evolved;
+mod partitions;
 mod probes;
 mod scans;
 mod types;
@@ -43,6 +45,10 @@ struct Fixture {
 
 impl Fixture {
     async fn new(schema: SchemaRef, key: Vec<usize>) -> Self {
+        Self::divided(schema, key, Vec::new()).await
+    }
+
+    async fn divided(schema: SchemaRef, key: Vec<usize>, partition: Vec<PartitionField>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let location = Url::from_directory_path(directory.path().join("closed")).expect("a URL");
         let spec = ClosedTableSpec {
@@ -51,6 +57,9 @@ impl Fixture {
             columns: ColumnFiles::unaltered(&schema).expect("columns"),
             schema,
             key,
+            partition,
+            temporary: directory.path().join("temporary"),
+            adopted: None,
         };
         let (table, version) = ClosedTable::create(spec.clone(), &local_stores())
             .await

@@ -3,12 +3,15 @@
 //! Which versions those are the caller says; the newest one always counts, since that is what other readers of the Delta
 //! table see. The caller holds the table's rewriter lock, so no file is just being written, and what no needed version names is
 //! either replaced or left by a crash.
+//!
+//! In a directory that was adopted only own files are removed, and the log is left as it is: others may read older versions.
 
 use std::collections::{BTreeSet, HashSet};
 
 use deltalake::checkpoints::cleanup_expired_logs_for;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::write::ADOPTED_PREFIX;
 use super::{ClosedTable, Result};
 
 /// Ending of data files.
@@ -47,18 +50,23 @@ impl ClosedTable {
             named.extend(version.files().iter().map(|file| file.path().to_string()));
         }
         named.extend(newest.files().iter().map(|file| file.path().to_string()));
+        let adopted = self.layout.spec.adopted.is_some();
         let store = &self.layout.store;
         // The log has folders of its own, and its checkpoints end alike.
         let found = store.list_with_delimiter(None).await?;
         let mut done = Vacuumed::default();
         for file in found.objects {
             let path = file.location.as_ref();
-            if !path.ends_with(DATA_FILE) || named.contains(path) {
+            let own = !adopted || path.starts_with(ADOPTED_PREFIX);
+            if !own || !path.ends_with(DATA_FILE) || named.contains(path) {
                 continue;
             }
             store.delete(&file.location).await?;
             done.files += 1;
             done.bytes += file.size;
+        }
+        if adopted {
+            return Ok(done);
         }
         let oldest = needed.first().copied().unwrap_or(newest.version());
         let oldest = oldest.min(newest.version());

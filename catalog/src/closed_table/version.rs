@@ -3,7 +3,7 @@
 //! Loaded once, then immutable and shared. A newer version takes over the facts of every file it
 //! shares with the older one it was loaded from, so a commit costs what it changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, UInt64Array};
@@ -15,8 +15,10 @@ use deltalake::kernel::{LogicalFileView, Remove};
 use deltalake::table::state::DeltaTableState;
 use object_store::ObjectMeta;
 use object_store::path::Path;
+use roaring::RoaringBitmap;
 
-use super::{ClosedTableError, Layout, Result, stats};
+use super::partition::{self, FilePartition, PARTITION_TAG};
+use super::{ClosedTableError, Layout, Result, deletion_vector, stats};
 
 /// Tag of a file whose rows are known to be sorted by the key.
 pub(super) const SORTED_TAG: &str = "nyala.sorted";
@@ -25,9 +27,16 @@ pub(super) const SORTED_TAG: &str = "nyala.sorted";
 #[derive(Debug, Clone)]
 pub struct LiveFile {
     path: String,
+    /// Path within the table's directory, as the store takes it.
+    relative: Path,
     /// The file as the root store knows it.
     meta: ObjectMeta,
     sorted: bool,
+    partition: Option<FilePartition>,
+    /// Values of Delta's partition columns, by index of the column.
+    constants: Vec<(usize, ScalarValue)>,
+    /// Rows that a deletion vector takes out, and what tells it from others.
+    deleted: Option<(String, Arc<RoaringBitmap>)>,
     statistics: Arc<Statistics>,
 }
 
@@ -42,7 +51,22 @@ impl LiveFile {
         self.meta.size
     }
 
-    /// Rows in the file, where its writer told.
+    /// Path within the table's directory, for its store.
+    pub(super) fn relative(&self) -> &Path {
+        &self.relative
+    }
+
+    /// Columns that have one value in all rows, which the log tells.
+    pub(super) fn constants(&self) -> &[(usize, ScalarValue)] {
+        &self.constants
+    }
+
+    /// Rows that are in the file and not in the table.
+    pub(super) fn deleted(&self) -> Option<&Arc<RoaringBitmap>> {
+        self.deleted.as_ref().map(|(_, rows)| rows)
+    }
+
+    /// Rows in the file, where its writer told; those that are deleted count.
     pub fn rows(&self) -> Option<u64> {
         self.statistics
             .num_rows
@@ -58,6 +82,11 @@ impl LiveFile {
     /// Whether the rows are sorted by the key.
     pub fn sorted(&self) -> bool {
         self.sorted
+    }
+
+    /// What the rows share, if they are of one partition.
+    pub(super) fn partition(&self) -> Option<&FilePartition> {
+        self.partition.as_ref()
     }
 
     /// What is known of the file's columns, in the table's schema.
@@ -115,7 +144,13 @@ impl ClosedVersion {
         let log = snapshot.try_log_data()?;
         let mut files = Vec::with_capacity(log.num_files());
         for view in log.iter() {
-            match known.get(view.path().as_ref()) {
+            let vector = view.deletion_vector_descriptor();
+            let vector = vector.map(|vector| deletion_vector::identity(&vector));
+            let same = |file: &&&Arc<LiveFile>| {
+                let own = file.deleted.as_ref().map(|(identity, _)| identity);
+                own == vector.as_ref()
+            };
+            match known.get(view.path().as_ref()).filter(same) {
                 Some(file) => files.push(Arc::clone(file)),
                 None => files.push(Arc::new(live_file(&layout, &view)?)),
             }
@@ -181,12 +216,18 @@ impl ClosedVersion {
     }
 
     /// The log's remove actions for the files at `paths`.
-    pub(super) fn removes(&self, paths: &[String]) -> Result<Vec<Remove>> {
+    ///
+    /// `data_change` tells whether their rows leave the table.
+    pub(super) fn removes(&self, paths: &[String], data_change: bool) -> Result<Vec<Remove>> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let paths: HashSet<&str> = paths.iter().map(String::as_str).collect();
         let log = self.state.snapshot().try_log_data()?;
         let views = log
             .iter()
-            .filter(|view| paths.iter().any(|path| *path == view.path()));
-        Ok(views.map(|view| view.remove_action(true)).collect())
+            .filter(|view| paths.contains(view.path().as_ref()));
+        Ok(views.map(|view| view.remove_action(data_change)).collect())
     }
 
     /// A column's statistics over all files, made when first asked for.
@@ -263,9 +304,6 @@ fn live_file(layout: &Layout, view: &LogicalFileView) -> Result<LiveFile> {
             layout.spec.name
         ),
     };
-    if view.deletion_vector_descriptor().is_some() {
-        return Err(unsupported("has a deletion vector"));
-    }
     let path = view.path().into_owned();
     if path.contains("://") || path.starts_with('/') {
         return Err(unsupported("lies outside the table's directory"));
@@ -275,7 +313,34 @@ fn live_file(layout: &Layout, view: &LogicalFileView) -> Result<LiveFile> {
     let location: Path = layout.prefix.parts().chain(relative.parts()).collect();
     #[expect(deprecated, reason = "the only way delta-rs has to read a file's tags")]
     let tags = view.add_action().tags.unwrap_or_default();
+    let partition = tags.get(PARTITION_TAG).and_then(|value| value.as_deref());
+    let partition = FilePartition::of_tag(partition);
+    let sorted = tags.contains_key(SORTED_TAG);
+    let deleted = match view.deletion_vector_descriptor() {
+        None => None,
+        Some(vector) => {
+            let identity = deletion_vector::identity(&vector);
+            let known = layout.readers.deleted.lock().get(&identity).cloned();
+            let rows = known.ok_or_else(|| unsupported("has a deletion vector"))?;
+            Some((identity, rows))
+        }
+    };
+    let constants = constants(layout, view, partition.as_ref())?;
+    let mut statistics = stats::decode(&layout.spec, view.stats().as_deref(), bytes);
+    if layout.spec.adopted.is_some() {
+        if !sorted {
+            stats::without_floats(&layout.spec, &mut statistics);
+        }
+        if let Some(rows) = layout.readers.row_counts.lock().get(&path) {
+            statistics.num_rows = Precision::Exact(*rows);
+        }
+        stats::with_constants(&mut statistics, &constants);
+        if deleted.is_some() {
+            statistics = statistics.to_inexact();
+        }
+    }
     Ok(LiveFile {
+        relative: relative.clone(),
         meta: ObjectMeta {
             location,
             last_modified: DateTime::from_timestamp_millis(view.modification_time())
@@ -284,8 +349,40 @@ fn live_file(layout: &Layout, view: &LogicalFileView) -> Result<LiveFile> {
             e_tag: None,
             version: None,
         },
-        sorted: tags.contains_key(SORTED_TAG),
-        statistics: Arc::new(stats::decode(&layout.spec, view.stats().as_deref(), bytes)),
+        sorted,
+        partition,
+        constants,
+        deleted,
+        statistics: Arc::new(statistics),
         path,
     })
+}
+
+/// The file's values of Delta's partition columns. Own files say them exactly in their tag; in the log an empty text is NULL.
+fn constants(
+    layout: &Layout,
+    view: &LogicalFileView,
+    own: Option<&FilePartition>,
+) -> Result<Vec<(usize, ScalarValue)>> {
+    let columns = layout.spec.delta_partitions();
+    if columns.is_empty() {
+        return Ok(Vec::new());
+    }
+    let logged = view.partition_values_map();
+    let columns = columns.iter().filter_map(|at| {
+        let field = layout.file_schema.fields().get(*at)?;
+        Some((*at, field))
+    });
+    columns
+        .map(|(at, field)| {
+            let text = match own.and_then(|own| own.identity(field.name())) {
+                Some(value) => value,
+                None => {
+                    let value = logged.get(field.name()).cloned().flatten();
+                    value.filter(|text| !text.is_empty())
+                }
+            };
+            Ok((at, partition::parse(text, field)?))
+        })
+        .collect()
 }

@@ -1,10 +1,14 @@
 //! Writing rows to Parquet files that no version names yet.
 //!
+//! In a table that is divided into partitions each file has rows of one: they come sorted by partition, and a file is open at a
+//! time, so the number of partitions costs no memory.
+//!
 //! Files are cut at [`FILE_ROWS_TARGET`] rows or [`FILE_BYTES_TARGET`] bytes, and only between two
 //! values of the first key column as long as that is not far off: then neighbouring files do not
 //! overlap, which is what lets a scan declare its order. All files are on disk when the
 //! call returns.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -13,7 +17,7 @@ use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use deltalake::kernel::Add;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -24,16 +28,22 @@ use parquet::file::metadata::ParquetMetaData;
 use uuid::Uuid;
 
 use super::key_order::KeyOrder;
+use super::partition::{FilePartition, PARTITION_TAG, Partitioner};
 use super::stats::ColumnBounds;
 use super::version::SORTED_TAG;
-use super::{ClosedTable, ClosedTableError, Layout, Result, file_format, schema, stats};
+use super::{
+    ClosedTable, ClosedTableError, Layout, Result, file_format, partition, row_order, schema, stats,
+};
 
 /// Rows and bytes at which a file is full.
-const FILE_ROWS_TARGET: u64 = 4 * (1 << 20);
-const FILE_BYTES_TARGET: u64 = 256 << 20;
+pub(super) const FILE_ROWS_TARGET: u64 = 4 * (1 << 20);
+pub(super) const FILE_BYTES_TARGET: u64 = 256 << 20;
 
 /// A file may grow to this multiple of its target while a value of the first key column goes on.
 const FILE_OVERSHOOT: u64 = 2;
+
+/// Begins the names of own files in a directory that others write to as well.
+pub(super) const ADOPTED_PREFIX: &str = "nyala-";
 
 /// A file on disk that waits for the commit that names it.
 #[derive(Debug, Clone)]
@@ -60,37 +70,59 @@ impl WrittenFile {
 }
 
 impl ClosedTable {
-    /// Writes rows, which must be sorted by the key, to new files.
+    /// Writes rows, which must be sorted by the key, to new files, each of one partition.
     ///
     /// The files are on disk when this returns, and part of the table once [`ClosedTable::commit`]
     /// has named them. On an error the files written so far are removed.
-    pub async fn write_files(
-        &self,
-        mut rows: SendableRecordBatchStream,
-    ) -> Result<Vec<WrittenFile>> {
-        let mut writer = RowWriter::new(self.layout.clone())?;
-        let written = async {
-            while let Some(batch) = rows.try_next().await? {
-                writer.write(&batch).await?;
-                if !writer.sorted() {
-                    return Err(ClosedTableError::Invalid {
-                        message: format!(
-                            "rows for closed table \"{}\" are not sorted by its key",
-                            self.layout.spec.name
-                        ),
-                    });
-                }
-            }
-            Ok(())
+    pub async fn write_files(&self, rows: SendableRecordBatchStream) -> Result<Vec<WrittenFile>> {
+        let layout = &self.layout;
+        if layout.spec.partition.is_empty() {
+            return write_sorted(layout, rows).await;
         }
-        .await;
-        writer.close(written).await
+        let of_table = Arc::clone(layout);
+        let rows = rows.map(move |batch| Ok(in_file_schema(&of_table, &batch?)?));
+        let rows = row_order::adapted(&layout.file_schema, rows);
+        write_sorted(layout, row_order::sorted(layout, vec![rows])?).await
     }
 
     /// Removes files that will not be committed. What cannot be removed stays as an orphan.
     pub async fn discard(&self, files: &[WrittenFile]) {
         discard(&self.layout, files).await;
     }
+}
+
+/// Writes rows that come in the order of files.
+pub(super) async fn write_sorted(
+    layout: &Arc<Layout>,
+    mut rows: SendableRecordBatchStream,
+) -> Result<Vec<WrittenFile>> {
+    let mut writer = RowWriter::new(Arc::clone(layout))?;
+    let written = async {
+        while let Some(batch) = rows.try_next().await? {
+            writer.write(&batch).await?;
+            if !writer.sorted() {
+                return Err(ClosedTableError::Invalid {
+                    message: format!(
+                        "rows for closed table \"{}\" are not sorted by its key",
+                        layout.spec.name
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+    .await;
+    writer.close(written).await
+}
+
+/// Rows of the table, in the names of files.
+pub(super) fn in_file_schema(layout: &Layout, rows: &RecordBatch) -> Result<RecordBatch> {
+    let schema = Arc::clone(&layout.file_schema);
+    RecordBatch::try_new(schema, rows.columns().to_vec()).map_err(|error| {
+        ClosedTableError::Invalid {
+            message: format!("rows for closed table \"{}\": {error}", layout.spec.name),
+        }
+    })
 }
 
 async fn discard(layout: &Layout, files: &[WrittenFile]) {
@@ -106,6 +138,9 @@ async fn discard(layout: &Layout, files: &[WrittenFile]) {
 pub(super) struct RowWriter {
     layout: Arc<Layout>,
     order: KeyOrder,
+    partitioner: Option<Partitioner>,
+    /// The partition of the rows that are written now.
+    partition: Option<FilePartition>,
     open: Option<OpenFile>,
     done: Vec<WrittenFile>,
 }
@@ -113,9 +148,12 @@ pub(super) struct RowWriter {
 impl RowWriter {
     pub(super) fn new(layout: Arc<Layout>) -> Result<Self> {
         let order = KeyOrder::new(&layout)?;
+        let partitioner = Partitioner::new(&layout.spec)?;
         Ok(Self {
             layout,
             order,
+            partitioner,
+            partition: None,
             open: None,
             done: Vec::new(),
         })
@@ -127,15 +165,24 @@ impl RowWriter {
     }
 
     pub(super) async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let schema = &self.layout.file_schema;
-        let mut rest = RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec()).map_err(
-            |error| ClosedTableError::Invalid {
-                message: format!(
-                    "rows for closed table \"{}\": {error}",
-                    self.layout.spec.name
-                ),
-            },
-        )?;
+        let rows = in_file_schema(&self.layout, batch)?;
+        let Some(partitioner) = &mut self.partitioner else {
+            return self.write_rows(rows).await;
+        };
+        for stretch in partitioner.stretches(&rows)? {
+            if let Some(begins) = stretch.begins {
+                self.finish_file().await?;
+                self.order.restart();
+                self.partition = Some(begins);
+            }
+            let part = rows.slice(stretch.rows.start, stretch.rows.len());
+            self.write_rows(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes rows of one partition.
+    async fn write_rows(&mut self, mut rest: RecordBatch) -> Result<()> {
         if rest.num_rows() == 0 {
             return Ok(());
         }
@@ -208,8 +255,25 @@ impl RowWriter {
 
     async fn finish_file(&mut self) -> Result<()> {
         if let Some(open) = self.open.take() {
-            let sorted = self.order.sorted();
-            self.done.push(open.finish(&self.layout, sorted).await?);
+            let mut tags = HashMap::new();
+            if self.order.sorted() {
+                tags.insert(SORTED_TAG.to_string(), Some("true".to_string()));
+            }
+            if let Some(partition) = &self.partition {
+                tags.insert(PARTITION_TAG.to_string(), Some(partition.to_tag()?));
+            }
+            let mut file = open.finish(&self.layout, tags).await?;
+            for at in self.layout.spec.delta_partitions() {
+                if let Some(field) = self.layout.file_schema.fields().get(*at) {
+                    let own = self.partition.as_ref();
+                    let value = own.and_then(|own| own.identity(field.name())).flatten();
+                    let value = value.map(|text| partition::in_log(&text, field));
+                    file.add
+                        .partition_values
+                        .insert(field.name().clone(), value);
+                }
+            }
+            self.done.push(file);
         }
         Ok(())
     }
@@ -225,7 +289,11 @@ struct OpenFile {
 
 impl OpenFile {
     fn create(layout: &Layout) -> Result<Self> {
-        let path = format!("part-{}.parquet", Uuid::new_v4());
+        let prefix = match layout.spec.adopted {
+            Some(_) => ADOPTED_PREFIX,
+            None => "part-",
+        };
+        let path = format!("{prefix}{}.parquet", Uuid::new_v4());
         let sink = BufWriter::new(layout.store.clone(), Path::from(path.as_str()));
         // Without the Arrow schema in the footer every reader takes the Parquet types as they are;
         // not all of them know Arrow's view types.
@@ -263,21 +331,24 @@ impl OpenFile {
         Ok(())
     }
 
-    async fn finish(mut self, layout: &Layout, sorted: bool) -> Result<WrittenFile> {
+    async fn finish(
+        mut self,
+        layout: &Layout,
+        tags: HashMap<String, Option<String>>,
+    ) -> Result<WrittenFile> {
         let metadata = self.writer.finish().await?;
         let bytes = self.writer.bytes_written();
         let columns = bounds(&layout.file_schema, &metadata, self.columns)?;
         // The store's own clock, so that this and what readers list agree.
         let stored = layout.store.head(&Path::from(self.path.as_str())).await?;
         let written_ms = stored.last_modified.timestamp_millis();
-        let tags = sorted.then(|| [(SORTED_TAG.to_string(), Some("true".to_string()))].into());
         let add = Add {
             path: self.path,
             size: i64::try_from(bytes).unwrap_or(i64::MAX),
             modification_time: written_ms,
             data_change: true,
             stats: Some(stats::encode(&layout.file_schema, self.rows, &columns)),
-            tags,
+            tags: (!tags.is_empty()).then_some(tags),
             ..Add::default()
         };
         Ok(WrittenFile {
@@ -345,7 +416,7 @@ fn bounds(
     let mut columns = Vec::with_capacity(watched.len());
     for (field, watch) in schema.fields().iter().zip(watched) {
         let mut column = ColumnBounds {
-            nulls: watch.nulls,
+            nulls: Some(watch.nulls),
             ..ColumnBounds::default()
         };
         if is_float(field) {
@@ -365,7 +436,7 @@ fn bounds(
 }
 
 /// The value of an array that beats all others; nulls, which stand for empty row groups, never do.
-fn extreme(
+pub(super) fn extreme(
     values: &ArrayRef,
     beats: impl Fn(&ScalarValue, &ScalarValue) -> bool,
 ) -> Option<ScalarValue> {

@@ -122,7 +122,7 @@ impl Place {
 }
 
 /// The path that a location names, or else its URL. Relative paths would depend on where the server was started.
-fn local_path(location: &str) -> Result<std::result::Result<PathBuf, Url>> {
+pub(crate) fn local_path(location: &str) -> Result<std::result::Result<PathBuf, Url>> {
     if FilePath::new(location).is_absolute() {
         return Ok(Ok(PathBuf::from(location)));
     }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::{NewIndex, Retired, Transaction};
+use crate::catalog::adopted_key;
 use crate::definitions::{
-    COLUMNS_MAX, ClosingRule, ColumnDef, Definitions, ExternalFormat, ExternalTableDef, Oid,
-    PrimaryKeyDef, Relation, Schedules, SchemaDef, Table, TableDef, ViewDef,
+    AdoptedLocation, COLUMNS_MAX, ClosingRule, ColumnDef, Definitions, ExternalFormat,
+    ExternalTableDef, Oid, PrimaryKeyDef, Relation, Schedules, SchemaDef, Table, TableDef, ViewDef,
 };
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::index::IndexState;
 use crate::manifest::Manifest;
+use crate::partitioning::{self, PartitionField};
 use crate::restore_point::RestorePoint;
 use crate::row_store::meta_key;
 use crate::table_edit::check_storable;
@@ -29,6 +31,10 @@ pub struct NewTable {
     pub primary_key: Option<(String, Vec<usize>)>,
     /// SQL text of the closing rule.
     pub closed_when: Option<String>,
+    /// How its closed files are divided.
+    pub partition_by: Vec<PartitionField>,
+    /// Directory of files that are its closed part from the start.
+    pub closed_location: Option<String>,
     /// When its jobs run.
     pub schedules: Schedules,
     /// How long restore points are kept, in seconds.
@@ -137,13 +143,26 @@ impl Transaction {
                 })
             }
         };
+        let adopted = match &new.closed_location {
+            Some(location) => Some(AdoptedLocation {
+                location: self.view.catalog.adoptable(location)?.to_string(),
+                partition_columns: Vec::new(),
+            }),
+            None => None,
+        };
         let closing = match new.closed_when {
             None => None,
             Some(closed_when) => {
                 check_closing(&columns, primary_key.as_ref())?;
+                partitioning::check(&new.partition_by, &columns)?;
                 Some(ClosingRule {
                     closed_when,
-                    folder: folder_name(&new.name, storage),
+                    folder: match adopted {
+                        Some(_) => String::new(),
+                        None => folder_name(&new.name, storage),
+                    },
+                    adopted,
+                    partition_by: new.partition_by,
                 })
             }
         };
@@ -171,8 +190,13 @@ impl Transaction {
         let table = Arc::new(Table::new(def)?);
         // The name is checked before anything is made on disk.
         self.put_relation(Relation::Table(Arc::clone(&table)), true)?;
-        self.make_closed_part(&table).await?;
-        Ok(table)
+        match adopted_key(&table) {
+            Some(key) => self.adopt(table, key).await,
+            None => {
+                self.make_closed_part(&table).await?;
+                Ok(table)
+            }
+        }
     }
 
     /// Makes or replaces a view.
@@ -292,6 +316,8 @@ impl Transaction {
         }
         if let Some(closing) = &mut def.closing {
             closing.folder = folder_name(&def.name, storage);
+            // Files that were adopted stay as they are, and have no part in the table any more.
+            closing.adopted = None;
         }
         let emptied = Arc::new(Table::new(def)?);
         self.retire(table)?;
@@ -304,6 +330,10 @@ impl Transaction {
             return Ok(());
         }
         let closed_version = self.view.catalog.create_closed_table(table).await?;
+        self.put_manifest(table, closed_version)
+    }
+
+    pub(super) fn put_manifest(&mut self, table: &Table, closed_version: u64) -> Result<()> {
         let manifest = Manifest {
             closed_version,
             csn: self.view.csn,
@@ -325,6 +355,9 @@ impl Transaction {
         self.put_meta(meta_key::snapshot(storage), None);
         for point in RestorePoint::load_all(&self.view.snapshot, storage)? {
             self.put_meta(point.meta_key(storage), None);
+        }
+        if let Some(key) = adopted_key(table) {
+            self.put_meta(key, None);
         }
         let closed_folder = crate::catalog::closed_folder(table);
         self.changes.retired.push(Retired {

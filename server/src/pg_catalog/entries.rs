@@ -7,7 +7,9 @@ use nyala_catalog::definitions::{
     NYALA_SCHEMA_OID, Oid, PG_CATALOG_OID, Relation, Table,
 };
 use nyala_catalog::index::IndexColumn;
+use nyala_catalog::partitioning;
 
+use crate::pg_catalog::names::quote_ident;
 use crate::pg_catalog::{INFORMATION_SCHEMA, NYALA, PG_CATALOG, shape};
 
 /// Added to a table's OID for its open part.
@@ -66,6 +68,8 @@ pub struct Entry {
     pub columns: Vec<ColumnDef>,
     /// Indexes of a table, that of its primary key first.
     pub indexes: Vec<TableIndex>,
+    /// Options of a table, each as `name=value`.
+    pub options: Vec<String>,
 }
 
 impl Entry {
@@ -165,6 +169,7 @@ impl Entries {
                 },
                 columns: shape.columns.clone(),
                 indexes: Vec::new(),
+                options: Vec::new(),
             });
         }
         let mut schemas: HashMap<_, _> = [
@@ -239,6 +244,33 @@ impl Entries {
     }
 }
 
+/// The options of a table as WITH takes them.
+fn options(table: &Table) -> Vec<String> {
+    let def = &table.def;
+    let mut options = Vec::new();
+    if let Some(closing) = &def.closing {
+        options.push(format!("closed_when={}", closing.closed_when));
+        if let Some(adopted) = &closing.adopted {
+            options.push(format!("closed_location={}", adopted.location));
+        }
+        if !closing.partition_by.is_empty() {
+            let quoted = |name: &str| quote_ident(name).into_owned();
+            let text = partitioning::to_text(&closing.partition_by, &def.columns, quoted);
+            options.push(format!("closed_partition_by={text}"));
+        }
+    }
+    let schedules = [
+        ("offload_schedule", &def.schedules.offload),
+        ("housekeeping_schedule", &def.schedules.housekeeping),
+    ];
+    for (name, pattern) in schedules {
+        options.extend(pattern.iter().map(|pattern| format!("{name}={pattern}")));
+    }
+    let retention = def.retention_s.iter();
+    options.extend(retention.map(|seconds| format!("retention={seconds} seconds")));
+    options
+}
+
 fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
     let entry = |oid: Oid, name: String, kind: Kind| Entry {
         oid,
@@ -248,6 +280,7 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
         kind,
         columns: relation.columns().to_vec(),
         indexes: Vec::new(),
+        options: Vec::new(),
     };
     let (oid, name) = (relation.oid(), relation.name().to_string());
     match relation {
@@ -272,6 +305,7 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
             let indexes = TableIndex::of_table(table);
             let of_table = Entry {
                 indexes: indexes.clone(),
+                options: options(table),
                 ..entry(oid, name.clone(), kind)
             };
             list.push(of_table.clone());

@@ -88,6 +88,13 @@ fn pg_class(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
                 "relreplident",
                 if is_index || is_view { "n" } else { "d" }.into(),
             ),
+            (
+                "reloptions",
+                match entry.options.is_empty() {
+                    true => Cell::Null,
+                    false => entry.options.clone().into(),
+                },
+            ),
         ])?;
     }
     rows.finish()

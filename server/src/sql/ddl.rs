@@ -29,6 +29,7 @@ mod alter_default;
 mod alter_views;
 pub mod index;
 mod options;
+mod partitioning;
 
 use index::Unique;
 use options::Options;
@@ -272,6 +273,8 @@ async fn create_table(
     let primary_key = key.map(|(constraint, positions, _)| (constraint, positions));
     let given = Options::read(planner, &create.table_options, &columns)?;
     let closed_when = given.closed_when.clone();
+    let partition_by = given.partition_by(&[], closed_when.is_some())?;
+    let closed_location = given.closed_location()?;
     let retention_s = given.retention_s(None);
     let schedules = given.schedules(Schedules::default(), closed_when.is_some())?;
     let new = NewTable {
@@ -281,6 +284,8 @@ async fn create_table(
         columns,
         primary_key,
         closed_when,
+        partition_by,
+        closed_location,
         schedules,
         retention_s,
         indexes,

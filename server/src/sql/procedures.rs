@@ -31,6 +31,8 @@ const PROCEDURES: [(&str, &str, &[&str]); 4] = [
             "rows_folded",
             "files_written",
             "closed_version",
+            "files_before",
+            "files_after",
         ],
     ),
     (
@@ -165,6 +167,8 @@ impl Job {
                     done.rows_folded,
                     done.files_written,
                     done.closed_version,
+                    done.files_before,
+                    done.files_after,
                 ]
             }
             Self::Offload => {

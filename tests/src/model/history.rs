@@ -5,6 +5,7 @@ use std::fmt;
 
 use libtest_mimic::Failed;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 use super::check;
@@ -21,10 +22,18 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn definition(self) -> String {
+    fn definition(self, random: &mut StdRng) -> String {
         let options = match self {
-            Self::Open => "",
-            Self::Hybrid => " WITH (closed_when = 'closed_on IS NOT NULL')",
+            Self::Open => String::new(),
+            Self::Hybrid => {
+                let rule = "closed_when = 'closed_on IS NOT NULL'";
+                match DIVISIONS.choose(random).copied().flatten() {
+                    Some(division) => {
+                        format!(" WITH ({rule}, closed_partition_by = '{division}')")
+                    }
+                    None => format!(" WITH ({rule})"),
+                }
+            }
         };
         format!(
             "CREATE TABLE m (k1 integer, k2 text, v bigint NOT NULL, note text, closed_on date, \
@@ -32,6 +41,16 @@ impl Kind {
         )
     }
 }
+
+/// How closed files are divided.
+const DIVISIONS: [Option<&str>; 6] = [
+    None,
+    Some("bucket(3, k1)"),
+    Some("day(closed_on)"),
+    Some("k2, bucket(2, k1)"),
+    Some("month(closed_on), bucket(4, k2)"),
+    Some("v"),
+];
 
 /// Indexes that come and go. The unique one repeats the key, so that it refuses what the key refuses.
 const INDEXES: [(&str, &str); 5] = [
@@ -52,6 +71,7 @@ pub struct Done {
     housekeeping: u64,
     offloads: u64,
     indexes: u64,
+    divisions: u64,
     restarts: u64,
     kills: u64,
     rows: usize,
@@ -62,7 +82,7 @@ impl fmt::Display for Done {
         write!(
             f,
             "{} statements ({} refused as they must), {} commits, {} rollbacks, \
-             {} housekeeping runs, {} offloads, {} indexes made or dropped, {} restarts, {} kills, {} rows at the end",
+             {} housekeeping runs, {} offloads, {} indexes made or dropped, {} divisions, {} restarts, {} kills, {} rows at the end",
             self.statements,
             self.refused,
             self.commits,
@@ -70,6 +90,7 @@ impl fmt::Display for Done {
             self.housekeeping,
             self.offloads,
             self.indexes,
+            self.divisions,
             self.restarts,
             self.kills,
             self.rows
@@ -92,6 +113,8 @@ enum Event {
     Truncate,
     /// An index is made, or dropped.
     Index,
+    /// Closed files are divided in another way.
+    Divide,
     Restart,
     Kill,
     /// kill -9 with a transaction open: all of it must be gone.
@@ -106,6 +129,7 @@ impl Event {
             550..=749 => Self::Transaction,
             750..=789 => Self::Offload,
             790..=829 => Self::Index,
+            830..=839 if kind == Kind::Hybrid => Self::Divide,
             830..=929 if kind == Kind::Hybrid => Self::Housekeeping,
             830..=929 => Self::Statement,
             930..=934 => Self::Truncate,
@@ -136,8 +160,8 @@ const LOG_SHOWN: usize = 25;
 pub fn run(kind: Kind, seed: u64, steps: u64) -> Result<Done, Failed> {
     Server::fresh()?.scope(|server| {
         let mut wire = server.connect()?;
-        wire.simple(&kind.definition())?;
-        let random = StdRng::seed_from_u64(seed);
+        let mut random = StdRng::seed_from_u64(seed);
+        wire.simple(&kind.definition(&mut random))?;
         let (flat, done, log) = (Flat::default(), Done::default(), Vec::new());
         let indexes = BTreeSet::new();
         let mut history = History { server, wire, kind, random, flat, indexes, done, log };
@@ -183,6 +207,17 @@ impl History<'_> {
                 Ok(())
             }
             Event::Index => self.index(),
+            Event::Divide => {
+                let sql = match DIVISIONS.choose(&mut self.random).copied().flatten() {
+                    Some(division) => {
+                        format!("ALTER TABLE m SET (closed_partition_by = '{division}')")
+                    }
+                    None => "ALTER TABLE m RESET (closed_partition_by)".to_string(),
+                };
+                self.run(&sql)?;
+                self.done.divisions += 1;
+                Ok(())
+            }
             Event::Restart => {
                 self.log.push("-- restart".into());
                 self.server.restart()?;

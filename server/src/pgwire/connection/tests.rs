@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use nyala_catalog::{Catalog, CatalogConfig};
+use nyala_catalog::{Catalog, CatalogConfig, TEMPORARY_FOLDER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use crate::pgwire::transport::Transport;
 use crate::server::Server;
 use crate::session::cancel::{CancelReason, Canceller};
 use crate::session::{Session, SessionStart};
-use crate::workload::{Limits, TEMPORARY_FOLDER, Workload};
+use crate::workload::{Limits, Workload};
 
 /// A pipe that holds little, so that a client that does not read blocks the server.
 const PIPE_BYTES: usize = 16 * 1024;

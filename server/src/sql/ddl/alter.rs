@@ -241,8 +241,15 @@ impl Change {
             AlterTableOperation::SetOptionsParens { options } => {
                 let def = self.edit.def();
                 let given = Options::read_list(planner, options, &def.columns)?;
+                given.check_alter()?;
                 if let Some(rule) = given.closed_when.clone() {
                     self.edit.set_closed_when(rule)?;
+                }
+                let def = self.edit.def();
+                let hybrid = def.closing.is_some();
+                if given.partition_by.is_some() {
+                    let partition_by = given.partition_by(&[], hybrid)?;
+                    self.edit.set_partition_by(partition_by)?;
                 }
                 let def = self.edit.def();
                 let retention_s = given.retention_s(def.retention_s);

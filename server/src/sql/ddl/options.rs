@@ -1,9 +1,10 @@
-//! The options of a table: its closing rule, when its jobs run, and how long its versions are kept.
+//! The options of a table: its closing rule, how closed files are divided, when its jobs run, and how long its versions are kept.
 
 use nyala_catalog::definitions::{ColumnDef, Schedules};
+use nyala_catalog::partitioning::PartitionField;
 use sqlparser::ast::{CreateTableOptions, Expr, SqlOption, Value};
 
-use super::closing_rule;
+use super::{closing_rule, partitioning};
 use crate::error::{PgError, Result, sqlstate};
 use crate::jobs;
 use crate::pgwire::decode::parse_interval;
@@ -16,6 +17,10 @@ use crate::sql::planner::Planner;
 pub(super) struct Options {
     /// Text of the closing rule.
     pub(super) closed_when: Option<String>,
+    /// How closed files are divided, where that is given; empty where it is reset.
+    pub(super) partition_by: Option<Vec<PartitionField>>,
+    /// Where files lie that are the closed part from the start.
+    closed_location: Option<String>,
     /// Given, and `None` where it is reset.
     offload: Option<Option<String>>,
     housekeeping: Option<Option<String>>,
@@ -97,10 +102,21 @@ impl Options {
                     };
                     given.retention_s = Some(Some(retention(text)?));
                 }
-                "closed_partition_by" | "closed_location" => {
-                    return Err(PgError::unsupported(format!(
-                        "table option \"{name}\" is not supported"
-                    )));
+                "closed_partition_by" if reset => given.partition_by = Some(Vec::new()),
+                "closed_partition_by" => {
+                    let Some(text) = string(value) else {
+                        return Err(invalid_option(&name, "a string with partition transforms"));
+                    };
+                    given.partition_by = Some(partitioning::parse(text, columns)?);
+                }
+                "closed_location" if reset => {
+                    return Err(PgError::unsupported("closed_location cannot be reset"));
+                }
+                "closed_location" => {
+                    let Some(text) = string(value) else {
+                        return Err(invalid_option(&name, "a string with a path or URL"));
+                    };
+                    given.closed_location = Some(text.to_string());
                 }
                 _ => {
                     return Err(PgError::new(
@@ -111,6 +127,43 @@ impl Options {
             }
         }
         Ok(given)
+    }
+
+    /// How closed files are divided of a table that had `before`; `hybrid` says whether it has a closing rule.
+    pub(super) fn partition_by(
+        &self,
+        before: &[PartitionField],
+        hybrid: bool,
+    ) -> Result<Vec<PartitionField>> {
+        match &self.partition_by {
+            Some(fields) if !fields.is_empty() && !hybrid => Err(PgError::new(
+                sqlstate::INVALID_PARAMETER_VALUE,
+                "parameter \"closed_partition_by\" requires closed_when",
+            )),
+            Some(fields) => Ok(fields.clone()),
+            None => Ok(before.to_vec()),
+        }
+    }
+
+    /// Where the closed part of a new table lies, if it is there already.
+    pub(super) fn closed_location(&self) -> Result<Option<String>> {
+        if self.closed_location.is_some() && self.closed_when.is_none() {
+            return Err(PgError::new(
+                sqlstate::INVALID_PARAMETER_VALUE,
+                "parameter \"closed_location\" requires closed_when",
+            ));
+        }
+        Ok(self.closed_location.clone())
+    }
+
+    /// Refuses what only CREATE TABLE can set.
+    pub(super) fn check_alter(&self) -> Result<()> {
+        match self.closed_location {
+            Some(_) => Err(PgError::unsupported(
+                "closed_location can only be given to a new table",
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The retention of a table that had `before`.
