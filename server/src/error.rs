@@ -88,6 +88,8 @@ pub mod sqlstate {
     pub const UNDEFINED_PARAMETER: &str = "42P02";
     /// `duplicate_column`
     pub const DUPLICATE_COLUMN: &str = "42701";
+    /// `duplicate_cursor`
+    pub const DUPLICATE_CURSOR: &str = "42P03";
     /// `duplicate_database`
     pub const DUPLICATE_DATABASE: &str = "42P04";
     /// `duplicate_prepared_statement`
@@ -98,6 +100,8 @@ pub mod sqlstate {
     pub const DUPLICATE_TABLE: &str = "42P07";
     /// `invalid_column_reference`
     pub const INVALID_COLUMN_REFERENCE: &str = "42P10";
+    /// `invalid_cursor_definition`
+    pub const INVALID_CURSOR_DEFINITION: &str = "42P11";
     /// `invalid_table_definition`
     pub const INVALID_TABLE_DEFINITION: &str = "42P16";
     /// `disk_full`
@@ -110,6 +114,8 @@ pub mod sqlstate {
     pub const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
     /// `out_of_memory`
     pub const OUT_OF_MEMORY: &str = "53200";
+    /// `object_not_in_prerequisite_state`
+    pub const NOT_IN_PREREQUISITE_STATE: &str = "55000";
     /// `object_in_use`
     pub const OBJECT_IN_USE: &str = "55006";
     /// `cant_change_runtime_param`

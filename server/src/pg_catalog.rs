@@ -22,6 +22,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use nyala_catalog::JobRecord;
 use nyala_catalog::definitions::{DatabaseDef, Definitions, Oid, RoleDef};
+use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
 
@@ -126,6 +127,38 @@ pub struct ActivityRow {
     pub query: Arc<str>,
 }
 
+/// A row of `pg_cursors`.
+#[derive(Debug, Clone)]
+pub struct CursorRow {
+    /// Name.
+    pub name: String,
+    /// The text that made it.
+    pub statement: Arc<str>,
+    /// Whether it outlives its transaction.
+    pub is_holdable: bool,
+    /// Whether it was declared BINARY.
+    pub is_binary: bool,
+    /// Whether rows can be fetched backward.
+    pub is_scrollable: bool,
+    /// When it was made, in microseconds since 1970.
+    pub created_us: i64,
+}
+
+/// A row of `pg_prepared_statements`.
+#[derive(Debug, Clone)]
+pub struct StatementRow {
+    /// Name.
+    pub name: String,
+    /// The text that made it.
+    pub statement: Arc<str>,
+    /// When it was made, in microseconds since 1970.
+    pub prepared_us: i64,
+    /// Types of its parameters.
+    pub parameter_types: Vec<SqlType>,
+    /// Whether PREPARE made it, and not a Parse message.
+    pub from_sql: bool,
+}
+
 /// Rows and bytes a table is estimated to hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SizeEstimate {
@@ -172,6 +205,10 @@ pub struct SystemView {
     pub settings: Vec<SettingRow>,
     /// All connections the user may see.
     pub activity: Vec<ActivityRow>,
+    /// The session's cursors.
+    pub cursors: Vec<CursorRow>,
+    /// The session's prepared statements.
+    pub statements: Vec<StatementRow>,
     /// Sizes of tables by OID.
     pub estimates: HashMap<Oid, SizeEstimate>,
     /// The history of jobs.
@@ -194,6 +231,8 @@ impl SystemView {
             session,
             settings: Vec::new(),
             activity: Vec::new(),
+            cursors: Vec::new(),
+            statements: Vec::new(),
             estimates: HashMap::new(),
             jobs: JobSource::default(),
             entries: OnceLock::new(),

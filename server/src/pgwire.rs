@@ -16,7 +16,6 @@ mod extended_query;
 mod frame;
 pub mod listener;
 mod messages;
-mod portal;
 pub mod scram;
 mod simple_query;
 mod startup;

@@ -19,7 +19,7 @@ use nyala_catalog::Transaction;
 use nyala_catalog::definitions::{DatabaseDef, Oid, Relation};
 use nyala_catalog::types::SqlType;
 use parking_lot::Mutex;
-use sqlparser::ast::Statement;
+use sqlparser::ast::{Query, Statement};
 
 use crate::clock;
 use crate::error::{PgError, Result, sqlstate};
@@ -34,13 +34,15 @@ use crate::sql::names::{self, RelationName};
 use crate::sql::parse::{self, Tree};
 use crate::sql::planner::Planner;
 use crate::sql::point::{self, PointStatement};
-use crate::sql::{casts, copy, dml, parameters, procedures, query};
+use crate::sql::{casts, copy, dml, origin, parameters, procedures, query};
 
 pub mod cancel;
 mod copying;
+pub mod cursors;
 mod execute;
 mod indexing;
 mod outdated;
+pub mod portals;
 pub mod prepared;
 pub mod settings;
 mod transaction;
@@ -48,6 +50,7 @@ mod variables;
 
 pub use copying::CopyIn;
 use outdated::NO_EPOCH;
+use portals::Portals;
 use prepared::Statements;
 use transaction::State;
 
@@ -82,9 +85,11 @@ pub enum TransactionStatus {
 pub enum Scope {
     /// Outside BEGIN the statement commits by itself before its outcome is returned.
     Alone,
-    /// Outside BEGIN the statement joins the implicit block that [`Session::commit_implicit`] ends:
-    /// a simple query of several statements, or a pipeline up to Sync.
+    /// Outside BEGIN the statement joins the implicit block that [`Session::commit_implicit`] ends: a simple query of
+    /// several statements.
     Block,
+    /// The same for a pipeline up to Sync, which PostgreSQL takes for no block where it asks for one.
+    Pipeline,
 }
 
 /// A parsed statement with its source text.
@@ -138,6 +143,8 @@ pub enum Outcome {
 pub enum RowsTag {
     /// `SELECT n`, n being the rows sent.
     Select,
+    /// `FETCH n`, n being the rows sent.
+    Fetch,
     /// A fixed tag (`INSERT 0 3`, `EXPLAIN`, `SHOW`).
     Fixed(String),
 }
@@ -154,6 +161,10 @@ pub struct Session {
     notices: Vec<PgError>,
     /// Statements prepared by Parse messages and by PREPARE.
     pub statements: Statements,
+    /// Portals of Bind messages and of DECLARE.
+    pub portals: Portals,
+    /// The text that the running statement stands in.
+    statement_text: Arc<str>,
     /// For whom jobs are recorded.
     pub started_by: String,
     activity: Activity,
@@ -235,6 +246,8 @@ impl Session {
             state: State::Idle,
             notices: Vec::new(),
             statements: Statements::default(),
+            portals: Portals::default(),
+            statement_text: Arc::from(""),
             started_by: role.name.clone(),
             activity,
         })
@@ -336,26 +349,22 @@ impl Session {
         tree: &Tree,
         types: &[u32],
     ) -> Result<(Vec<SqlType>, Option<SchemaRef>)> {
-        let Tree::Sql(statement) = tree else {
-            return Ok((parameters::settle(BTreeMap::new(), types)?, None));
-        };
         let none = || parameters::settle(BTreeMap::new(), types);
+        let statement = match tree {
+            Tree::Sql(statement) => statement,
+            Tree::Fetch(fetch) => return Ok((none()?, self.fetched_columns(fetch))),
+            Tree::CreateExternalTable(_) => return Ok((none()?, None)),
+        };
         match statement.as_ref() {
             Statement::Query(query) => {
-                let mut planner = self.planner()?;
-                planner.open_relations(query.as_ref()).await?;
-                let mut found = parameters::declared(query.as_ref())?;
-                for (number, oid) in (1..).zip(types).filter(|(_, oid)| **oid != 0) {
-                    found.insert(number, SqlType::of_oid(*oid));
+                let (settled, columns) = self.analyse_query(query, types).await?;
+                Ok((settled, Some(columns)))
+            }
+            Statement::Declare { stmts } => {
+                match stmts.first().and_then(|one| one.for_query.as_ref()) {
+                    Some(query) => Ok((self.analyse_query(query, types).await?.0, None)),
+                    None => Ok((none()?, None)),
                 }
-                parameters::infer(&planner, query, &mut found)?;
-                let settled = parameters::settle(found, types)?;
-                let fields = settled
-                    .iter()
-                    .map(|ty| Some(Arc::new(ty.field("", true))))
-                    .collect();
-                let plan = planner.plan(query, fields)?;
-                Ok((settled, Some(query::output_schema(&plan))))
             }
             statement if dml::is_dml(statement) => {
                 let mut planner = self.planner()?;
@@ -382,6 +391,28 @@ impl Session {
         }
     }
 
+    /// Types of a query's parameters, and its columns.
+    async fn analyse_query(
+        &mut self,
+        query: &Query,
+        types: &[u32],
+    ) -> Result<(Vec<SqlType>, SchemaRef)> {
+        let mut planner = self.planner()?;
+        planner.open_relations(query).await?;
+        let mut found = parameters::declared(query)?;
+        for (number, oid) in (1..).zip(types).filter(|(_, oid)| **oid != 0) {
+            found.insert(number, SqlType::of_oid(*oid));
+        }
+        parameters::infer(&planner, query, &mut found)?;
+        let settled = parameters::settle(found, types)?;
+        let fields = settled
+            .iter()
+            .map(|ty| Some(Arc::new(ty.field("", true))))
+            .collect();
+        let plan = planner.plan(query, fields)?;
+        Ok((settled, origin::described(&planner, &plan)))
+    }
+
     /// Runs a prepared statement.
     pub fn execute<'a>(
         &'a mut self,
@@ -400,7 +431,7 @@ impl Session {
         parameters: &[ScalarValue],
         scope: Scope,
     ) -> Result<Option<RecordBatch>> {
-        if scope == Scope::Block || !matches!(self.state, State::Idle) {
+        if scope != Scope::Alone || !matches!(self.state, State::Idle) {
             return Ok(None);
         }
         match self.point_statement(prepared)? {
@@ -455,6 +486,7 @@ impl Session {
                 &format,
             )?;
         }
+        self.statement_text = Arc::clone(&prepared.sql);
         match self.run(&tree, scope, cancel).await {
             Ok(Outcome::Rows { stream, tag }) => {
                 // Constants are computed when the first rows are asked for.
@@ -514,6 +546,7 @@ impl Session {
             State::Implicit { transaction, .. } => {
                 let committed = transaction.commit().await;
                 self.settings.end(committed.is_ok());
+                self.portals.end(committed.is_ok());
                 Ok(committed?)
             }
             other => {
@@ -526,11 +559,13 @@ impl Session {
     /// Something failed (a statement, a stream, a COPY): gives up the implicit block, or marks the
     /// transaction block as failed.
     pub fn fail(&mut self) {
+        self.portals.statement_failed();
         match &mut self.state {
-            State::Idle => {}
+            State::Idle => self.portals.end(false),
             State::Implicit { .. } => {
                 self.state = State::Idle;
                 self.settings.end(false);
+                self.portals.end(false);
             }
             State::Block(block) => block.failed = true,
         }
@@ -647,6 +682,7 @@ impl Session {
         };
         let (server, settings) = (Arc::clone(&self.server), self.settings.clone());
         let seen = view.clone();
+        let (cursors, statements) = (self.portals.rows(), self.statements.clone());
         let system = move || -> Result<SystemView> {
             let globals = server.catalog.globals()?;
             let mut system = SystemView::new(
@@ -657,6 +693,8 @@ impl Session {
             );
             system.settings = settings.rows();
             system.activity = server.activity();
+            system.cursors.clone_from(&cursors);
+            system.statements = statements.rows();
             let (catalog, database) = (Arc::clone(&server.catalog), seen.definitions.database.oid);
             system.jobs = JobSource::new(move || {
                 let mut jobs = catalog.jobs()?;

@@ -131,6 +131,16 @@ impl Workload {
         rows.build()
     }
 
+    /// Memory for what is kept between statements, of what queries share; `memory` limits the statement that keeps it.
+    pub fn reserve(&self, what: &str, memory: Option<usize>) -> MemoryReservation {
+        let shared = &self.runtime.memory_pool;
+        let pool = match memory {
+            Some(bytes) => statement_pool(shared, bytes),
+            None => Arc::clone(shared),
+        };
+        MemoryConsumer::new(what).register(&pool)
+    }
+
     /// Runs a job on the threads for queries, to its end whatever happens to the caller.
     pub async fn job<T: Send + 'static>(
         &self,
@@ -154,16 +164,19 @@ fn empty_folder(path: &Path) -> std::io::Result<()> {
 /// The context with a limit on what the statement's operators take together.
 fn limited(context: TaskContext, bytes: usize) -> TaskContext {
     let runtime = context.runtime_env();
-    let pool = StatementPool {
-        limit: bytes,
-        used: AtomicUsize::new(0),
-        shared: Arc::clone(&runtime.memory_pool),
-    };
     let runtime = RuntimeEnv {
-        memory_pool: Arc::new(pool),
+        memory_pool: statement_pool(&runtime.memory_pool, bytes),
         ..runtime.as_ref().clone()
     };
     context.with_runtime(Arc::new(runtime))
+}
+
+fn statement_pool(shared: &Arc<dyn MemoryPool>, bytes: usize) -> Arc<dyn MemoryPool> {
+    Arc::new(StatementPool {
+        limit: bytes,
+        used: AtomicUsize::new(0),
+        shared: Arc::clone(shared),
+    })
 }
 
 /// One statement's part of the shared memory.

@@ -2,8 +2,10 @@
 
 mod cancel;
 mod copy;
+mod cursors;
 mod driver;
 mod login;
+mod origins;
 mod psql;
 mod psql_catalog;
 mod tags;
@@ -19,7 +21,9 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(login::trials());
     trials.extend(cancel::trials());
     trials.extend(copy::trials());
+    trials.extend(cursors::trials());
     trials.extend(driver::trials());
+    trials.extend(origins::trials());
     trials.extend(tags::trials());
     trials.extend(wire::trials());
     trials

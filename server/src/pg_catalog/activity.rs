@@ -1,4 +1,4 @@
-//! What goes on: `pg_stat_activity`, `nyala.jobs`, and the statistics of tables and databases.
+//! What goes on: `pg_stat_activity`, `pg_cursors`, `pg_prepared_statements`, `nyala.jobs`, and the statistics of tables and databases.
 
 use std::net::SocketAddr;
 
@@ -15,6 +15,8 @@ use crate::pg_catalog::{SizeEstimate, SystemView, keys};
 pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
     Some(match shape.name {
         "pg_stat_activity" => pg_stat_activity(view, shape),
+        "pg_cursors" => pg_cursors(view, shape),
+        "pg_prepared_statements" => pg_prepared_statements(view, shape),
         "pg_stat_database" => pg_stat_database(view, shape),
         "pg_stat_all_tables" | "pg_stat_user_tables" => pg_stat_tables(view, shape),
         "jobs" => jobs(view, shape),
@@ -52,6 +54,39 @@ fn pg_stat_activity(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("state", backend.state.into()),
             ("query", Cell::from(&backend.query.to_string())),
             ("backend_type", "client backend".into()),
+        ])?;
+    }
+    rows.finish()
+}
+
+fn pg_cursors(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
+    let mut rows = Rows::new(shape);
+    for cursor in &view.cursors {
+        rows.push([
+            ("name", Cell::from(&cursor.name)),
+            ("statement", Cell::from(&cursor.statement.to_string())),
+            ("is_holdable", cursor.is_holdable.into()),
+            ("is_binary", cursor.is_binary.into()),
+            ("is_scrollable", cursor.is_scrollable.into()),
+            ("creation_time", cursor.created_us.into()),
+        ])?;
+    }
+    rows.finish()
+}
+
+fn pg_prepared_statements(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
+    let mut rows = Rows::new(shape);
+    for statement in &view.statements {
+        let types = statement.parameter_types.iter().map(|ty| ty.to_string());
+        rows.push([
+            ("name", Cell::from(&statement.name)),
+            ("statement", Cell::from(&statement.statement.to_string())),
+            ("prepare_time", statement.prepared_us.into()),
+            ("parameter_types", types.collect::<Vec<_>>().into()),
+            ("from_sql", statement.from_sql.into()),
+            // A plan is made for each run, for the values of its parameters.
+            ("generic_plans", Cell::Int(0)),
+            ("custom_plans", Cell::Int(0)),
         ])?;
     }
     rows.finish()

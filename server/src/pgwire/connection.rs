@@ -1,6 +1,6 @@
 //! One connection's loop: reads a message, has it answered, reports errors, keeps the protocol's state.
 //!
-//! The loop owns what outlives a message: the session, portals, whether it skips
+//! The loop owns what outlives a message: the session, whether it skips
 //! to Sync. A panic in a statement is that statement's error; it ends neither server nor connection.
 
 use std::panic::AssertUnwindSafe;
@@ -13,7 +13,6 @@ use crate::pgwire::channel::Channel;
 use crate::pgwire::frame::Frame;
 use crate::pgwire::messages::backend;
 use crate::pgwire::messages::frontend::Frontend;
-use crate::pgwire::portal::Portals;
 use crate::session::cancel::{CancelReason, Canceller};
 use crate::session::{Session, TransactionStatus};
 
@@ -25,7 +24,6 @@ pub struct Connection {
     pub(super) channel: Channel,
     pub(super) session: Session,
     pub(super) canceller: Canceller,
-    pub(super) portals: Portals,
     /// Statements since the last Sync or Query may have left an implicit block open.
     pub(super) block_open: bool,
     /// After an error in the extended protocol, up to Sync.
@@ -51,7 +49,6 @@ impl Connection {
             channel,
             session,
             canceller,
-            portals: Portals::default(),
             block_open: false,
             skipping: false,
             stopping,
@@ -178,15 +175,6 @@ impl Connection {
         }
     }
 
-    /// Drops the portals of a transaction that was open before and has ended.
-    pub(super) fn end_portals_since(&mut self, before: TransactionStatus) {
-        if before != TransactionStatus::Idle
-            && self.session.transaction_status() == TransactionStatus::Idle
-        {
-            self.portals.clear();
-        }
-    }
-
     /// Ends a cycle.
     pub(super) fn ready_for_query(&mut self) {
         self.skipping = false;
@@ -196,7 +184,7 @@ impl Connection {
         }
         let status = self.session.transaction_status();
         if status == TransactionStatus::Idle {
-            self.portals.clear();
+            self.session.portals.end(true);
         }
         backend::ready_for_query(self.channel.output(), status);
     }

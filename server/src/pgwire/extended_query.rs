@@ -13,16 +13,15 @@ use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::connection::Connection;
 use crate::pgwire::copy;
 use crate::pgwire::decode::{ColumnParser, InputSettings, ValueError};
-use crate::pgwire::encode::{Format, RowEncoder};
+use crate::pgwire::encode::{Format, FormatSettings, RowEncoder};
 use crate::pgwire::messages::backend;
 use crate::pgwire::messages::frontend::{Bind, Target};
-use crate::pgwire::portal::{Portal, PortalState};
 use crate::pgwire::statement::{Rows, Running};
+use crate::session::cursors::reader::{Keeping, Reader, SharedReader};
+use crate::session::cursors::{cannot_run, next_rows, shared};
+use crate::session::portals::{Portal, PortalState};
 use crate::session::prepared::Statement;
-use crate::session::{Outcome, Scope, TransactionStatus};
-
-/// SQLSTATE `object_not_in_prerequisite_state`.
-const NOT_IN_PREREQUISITE_STATE: &str = "55000";
+use crate::session::{Outcome, RowsTag, Scope, TransactionStatus};
 
 /// SQLSTATE `character_not_in_repertoire`.
 const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
@@ -66,7 +65,8 @@ impl Connection {
                 Some(prepared)
             }
         };
-        self.session.statements.insert(name, Statement { prepared });
+        let statement = Statement::new(prepared, Arc::from(sql), false);
+        self.session.statements.insert(name, statement);
         backend::parse_complete(self.channel.output());
         Ok(())
     }
@@ -74,11 +74,11 @@ impl Connection {
     /// Answers Bind.
     pub(super) fn bind(&mut self, bind: Bind) -> Result<()> {
         let statement = self.session.statements.get(&bind.statement)?;
-        self.portals.check_new(&bind.portal)?;
+        self.session.portals.check_new(&bind.portal)?;
         let (types, columns) = match &statement.prepared {
             Some(prepared) => (
                 prepared.parameter_types.as_slice(),
-                prepared.columns.as_ref(),
+                self.session.columns_now(prepared),
             ),
             None => (&[][..], None),
         };
@@ -97,7 +97,7 @@ impl Connection {
                 types.len()
             )));
         }
-        if let Some(columns) = columns
+        if let Some(columns) = &columns
             && bind.result_formats.len() > 1
             && bind.result_formats.len() != columns.fields().len()
         {
@@ -124,39 +124,35 @@ impl Connection {
                 })?;
             values.push(value);
         }
-        let portal = Portal {
+        let portal = Portal::bound(
+            &bind.portal,
             statement,
-            formats: bind.result_formats,
-            state: PortalState::Bound(values),
-        };
-        self.portals.insert(bind.portal, portal);
+            values,
+            columns,
+            bind.result_formats,
+        );
+        self.session.portals.insert(bind.portal, portal);
         backend::bind_complete(self.channel.output());
         Ok(())
     }
 
     /// Answers Describe.
     pub(super) fn describe(&mut self, target: &Target) -> Result<()> {
-        let (statement, formats) = match target {
+        let (columns, formats) = match target {
             Target::Statement(name) => {
                 let statement = self.session.statements.get(name)?;
-                let types = statement
-                    .prepared
-                    .as_ref()
-                    .map(|one| one.parameter_types.as_slice());
+                let prepared = statement.prepared.as_ref();
+                let types = prepared.map(|one| one.parameter_types.as_slice());
                 backend::parameter_description(self.channel.output(), types.unwrap_or_default());
-                (statement, &[][..])
+                (prepared.and_then(|one| one.columns.clone()), &[][..])
             }
             Target::Portal(name) => {
-                let portal = self.portals.get(name)?;
-                (Arc::clone(&portal.statement), portal.formats.as_slice())
+                let portal = self.session.portals.get(name)?;
+                (portal.columns.clone(), portal.formats.as_slice())
             }
         };
-        match statement
-            .prepared
-            .as_ref()
-            .and_then(|prepared| prepared.columns.as_ref())
-        {
-            Some(columns) => backend::row_description(self.channel.output(), columns, formats),
+        match columns {
+            Some(columns) => backend::row_description(self.channel.output(), &columns, formats),
             None => backend::no_data(self.channel.output()),
         }
         Ok(())
@@ -164,16 +160,17 @@ impl Connection {
 
     /// Answers Execute.
     pub(super) async fn execute(&mut self, name: String, max_rows: u32) -> Result<()> {
-        let mut portal = self.portals.take(&name)?;
+        let mut taken = self.session.portals.take(&name)?;
+        let portal = &mut taken.portal;
         let before = self.session.transaction_status();
         let alone = !self.block_open && self.channel.only_sync_follows();
-        let scope = if alone { Scope::Alone } else { Scope::Block };
+        let scope = if alone { Scope::Alone } else { Scope::Pipeline };
         self.block_open |= !alone;
-        if max_rows == 0 && self.send_now(&mut portal, scope)? {
-            self.portals.insert(name, portal);
+        if max_rows == 0 && self.send_now(portal, scope)? {
+            self.session.portals.put_back(name, taken);
             return Ok(());
         }
-        match self.run_portal(&name, &mut portal, max_rows, scope).await? {
+        match self.run_portal(&name, portal, max_rows, scope).await? {
             Completion::Empty => self.complete(None),
             Completion::Tag(tag) => self.complete(Some(&tag)),
             Completion::Suspended => {
@@ -181,16 +178,21 @@ impl Connection {
                 backend::portal_suspended(self.channel.output());
             }
         }
-        self.portals.insert(name, portal);
-        self.end_portals_since(before);
+        // The transaction may have ended, and its portals with it.
+        let ended = before != TransactionStatus::Idle
+            && self.session.transaction_status() == TransactionStatus::Idle;
+        if !ended || taken.portal.declared.hold {
+            self.session.portals.put_back(name, taken);
+        }
         Ok(())
     }
 
     /// Runs a portal that is a lookup of few rows, if they are at hand: nothing to wait for, to stream or to cancel.
     fn send_now(&mut self, portal: &mut Portal, scope: Scope) -> Result<bool> {
-        let (Some(prepared), PortalState::Bound(values)) =
-            (&portal.statement.prepared, &portal.state)
-        else {
+        let PortalState::Bound(statement, values) = &portal.state else {
+            return Ok(false);
+        };
+        let Some(prepared) = &statement.prepared else {
             return Ok(false);
         };
         let Some(rows) = self.session.execute_now(prepared, values, scope)? else {
@@ -202,7 +204,7 @@ impl Connection {
         let count = rows.num_rows();
         self.channel
             .encode(|out| Ok(encoder.encode(&rows, 0..count, out)?))?;
-        portal.state = PortalState::Exhausted("SELECT 0".to_string());
+        portal.state = PortalState::Exhausted(count as u64, "SELECT 0".to_string());
         match count {
             1 => self.complete(Some("SELECT 1")),
             count => self.complete(Some(&format!("SELECT {count}"))),
@@ -223,33 +225,42 @@ impl Connection {
             canceller,
             ..
         } = self;
-        let statement = Arc::clone(&portal.statement);
-        let Some(prepared) = &statement.prepared else {
+        if let Some(statement) = portal.statement()
+            && statement.prepared.is_none()
+        {
             return Ok(Completion::Empty);
-        };
+        }
         let token = canceller.start_statement(session.statement_timeout());
         let mut running = Running::start(channel, canceller, token.clone());
-        let rows = match std::mem::replace(&mut portal.state, PortalState::Done) {
-            PortalState::Done => {
-                return Err(PgError::new(
-                    NOT_IN_PREREQUISITE_STATE,
-                    format!("portal \"{name}\" cannot be run"),
-                ));
-            }
-            PortalState::Exhausted(tag) => {
-                portal.state = PortalState::Exhausted(tag.clone());
+        let rows_max = (max_rows > 0).then_some(u64::from(max_rows));
+        let settings = session.format_settings();
+        let (stream, tag) = match std::mem::replace(&mut portal.state, PortalState::Done) {
+            PortalState::Done => return Err(cannot_run(name)),
+            PortalState::Exhausted(rows, tag) => {
+                portal.state = PortalState::Exhausted(rows, tag.clone());
                 return Ok(Completion::Tag(tag));
             }
-            PortalState::Suspended(_)
-                if session.transaction_status() == TransactionStatus::Failed =>
-            {
+            PortalState::Open(..) if session.transaction_status() == TransactionStatus::Failed => {
                 return Err(PgError::new(
                     sqlstate::IN_FAILED_SQL_TRANSACTION,
                     "current transaction is aborted, commands ignored until end of transaction block",
                 ));
             }
-            PortalState::Suspended(rows) => rows,
-            PortalState::Bound(values) => {
+            PortalState::Open(reader, tag) => {
+                return send_portal(
+                    &mut running,
+                    name,
+                    portal,
+                    (reader, tag),
+                    rows_max,
+                    settings,
+                )
+                .await;
+            }
+            PortalState::Bound(statement, values) => {
+                let Some(prepared) = &statement.prepared else {
+                    return Ok(Completion::Empty);
+                };
                 let work = session.execute(prepared, values, scope, &token);
                 match running.until_done(work).await? {
                     Outcome::Done(tag) => return Ok(Completion::Tag(tag)),
@@ -259,27 +270,41 @@ impl Connection {
                         return Ok(Completion::Tag(tag));
                     }
                     Outcome::CopyOut { options, stream } => {
-                        let settings = session.format_settings();
                         let copying = copy::copy_out(&mut running, &options, stream, settings);
                         let tag = Box::pin(copying).await?;
                         return Ok(Completion::Tag(tag));
                     }
-                    Outcome::Rows { stream, tag } => {
-                        let schema = prepared.columns.clone().unwrap_or_else(|| stream.schema());
-                        let settings = session.format_settings();
-                        Box::new(Rows::new(stream, tag, &schema, &portal.formats, settings)?)
-                    }
+                    Outcome::Rows { stream, tag } => (stream, tag),
                 }
             }
         };
-        send_portal(&mut running, portal, rows, max_rows).await
+        if rows_max.is_some() {
+            // More may be asked for: the rows are read as those of a cursor that goes forward only.
+            let reader = shared(Reader::new(stream, Keeping::Nothing));
+            return send_portal(
+                &mut running,
+                name,
+                portal,
+                (reader, tag),
+                rows_max,
+                settings,
+            )
+            .await;
+        }
+        let schema = portal.columns.clone().unwrap_or_else(|| stream.schema());
+        let mut rows = Rows::new(stream, tag, &schema, &portal.formats, settings)?;
+        let sent = running.send_rows(&mut rows, None).await?;
+        portal.state = PortalState::Exhausted(sent, rows.command_tag(0));
+        Ok(Completion::Tag(rows.command_tag(sent)))
     }
 
     /// Answers Close.
     pub(super) fn close(&mut self, target: &Target) {
         match target {
             Target::Statement(name) => self.session.statements.close(name),
-            Target::Portal(name) => self.portals.close(name),
+            Target::Portal(name) => {
+                self.session.portals.close(name);
+            }
         }
         backend::close_complete(self.channel.output());
     }
@@ -292,21 +317,24 @@ impl Connection {
     }
 }
 
-/// Sends a portal's next rows and leaves it suspended or exhausted.
+/// Sends the next rows of a portal, and leaves it to be read on.
 async fn send_portal(
     running: &mut Running<'_>,
+    name: &str,
     portal: &mut Portal,
-    mut rows: Box<Rows>,
-    max_rows: u32,
+    (reader, tag): (SharedReader, RowsTag),
+    rows_max: Option<u64>,
+    settings: FormatSettings,
 ) -> Result<Completion> {
-    let rows_max = (max_rows > 0).then_some(u64::from(max_rows));
-    let sent = running.send_rows(&mut rows, rows_max).await?;
+    let stream = next_rows(&reader, name, rows_max).await?;
+    let schema = portal.columns.clone().unwrap_or_else(|| stream.schema());
+    let mut rows = Rows::new(stream, tag.clone(), &schema, &portal.formats, settings)?;
+    let sent = running.send_rows(&mut rows, None).await?;
+    portal.state = PortalState::Open(reader, tag);
     // As in PostgreSQL a portal that sent all that was asked for is suspended, even if it has no more.
     if Some(sent) == rows_max {
-        portal.state = PortalState::Suspended(rows);
         return Ok(Completion::Suspended);
     }
-    portal.state = PortalState::Exhausted(rows.command_tag(0));
     Ok(Completion::Tag(rows.command_tag(sent)))
 }
 

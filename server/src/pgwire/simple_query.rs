@@ -1,4 +1,4 @@
-//! The simple query protocol: one message, any number of statements, results as text.
+//! The simple query protocol: one message, any number of statements, results as text (but those of binary cursors).
 //!
 //! Several statements are one transaction unless they say otherwise. The first error ends the message;
 //! the caller reports it.
@@ -13,7 +13,7 @@ use crate::session::{Outcome, ParsedStatement, Scope};
 impl Connection {
     /// Answers a Query message, ReadyForQuery included.
     pub(super) async fn simple_query(&mut self, sql: &str) -> Result<()> {
-        self.portals.close("");
+        self.session.portals.close("");
         let statements = self.session.parse(sql)?;
         // Executes without a Sync before this Query have opened a block already.
         let scope = if statements.len() == 1 && !self.block_open {
@@ -29,14 +29,12 @@ impl Connection {
         };
         for (index, statement) in statements.into_iter().enumerate() {
             self.block_open |= scope == Scope::Block;
-            let before = self.session.transaction_status();
             let tag = self.simple_statement(statement, scope).await?;
             // A tag is a promise: the last one is given when the whole message is committed.
             if index == last {
                 self.commit_block().await?;
             }
             self.complete(Some(&tag));
-            self.end_portals_since(before);
         }
         self.ready_for_query();
         Ok(())
@@ -65,15 +63,19 @@ impl Connection {
                 "there is no parameter $1",
             ));
         }
+        let (columns, formats) = (
+            session.columns_now(&prepared),
+            session.simple_formats(&prepared),
+        );
         let outcome = running
             .until_done(session.execute(&prepared, Vec::new(), scope, &token))
             .await?;
         match outcome {
             Outcome::Done(tag) => Ok(tag),
             Outcome::Rows { stream, tag } => {
-                let schema = prepared.columns.clone().unwrap_or_else(|| stream.schema());
-                let mut rows = Rows::new(stream, tag, &schema, &[], session.format_settings())?;
-                backend::row_description(running.channel().output(), &schema, &[]);
+                let schema = columns.unwrap_or_else(|| stream.schema());
+                let mut rows = Rows::new(stream, tag, &schema, formats, session.format_settings())?;
+                backend::row_description(running.channel().output(), &schema, formats);
                 let sent = running.send_rows(&mut rows, None).await?;
                 Ok(rows.command_tag(sent))
             }

@@ -170,6 +170,7 @@ impl Rows {
     pub fn command_tag(&self, sent: u64) -> String {
         match &self.tag {
             RowsTag::Select => format!("SELECT {sent}"),
+            RowsTag::Fetch => format!("FETCH {sent}"),
             RowsTag::Fixed(tag) => tag.clone(),
         }
     }

@@ -37,7 +37,7 @@ impl CopyIn {
 impl Session {
     /// Gets ready for the data of a COPY.
     pub(super) async fn copy_in(&mut self, copy: CopyFrom, scope: Scope) -> Result<CopyIn> {
-        if scope == Scope::Block {
+        if scope != Scope::Alone {
             self.open_implicit()?;
         }
         let mut planner = self.planner()?;

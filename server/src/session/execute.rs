@@ -74,9 +74,12 @@ impl Session {
     ) -> Result<Outcome> {
         let statement = match tree {
             Tree::Sql(statement) => Some(statement.as_ref()),
-            Tree::CreateExternalTable(_) => None,
+            Tree::CreateExternalTable(_) | Tree::Fetch(_) => None,
         };
         self.check_not_failed(statement)?;
+        if let Tree::Fetch(fetch) = tree {
+            return self.fetch(fetch, scope, cancel).await;
+        }
         let Some(statement) = statement else {
             return self.write(tree, scope, cancel).await;
         };
@@ -136,6 +139,13 @@ impl Session {
             {
                 self.build_index(create, cancel).await
             }
+            Statement::Declare { stmts } => match stmts.as_slice() {
+                [declare] => self.declare(declare, scope, cancel).await,
+                _ => Err(PgError::syntax("DECLARE takes one cursor")),
+            },
+            Statement::Close { cursor } => self.close_cursor(cursor),
+            // No session listens to anything.
+            Statement::UNLISTEN { .. } => Ok(Outcome::Done("UNLISTEN".to_string())),
             Statement::Copy { .. } => self.copy(statement, scope, cancel).await,
             Statement::CreateDatabase {
                 db_name,
@@ -179,8 +189,8 @@ impl Session {
     }
 
     /// A planner for a statement that only reads.
-    fn reading_planner(&mut self, scope: Scope) -> Result<Planner> {
-        if scope == Scope::Block {
+    pub(super) fn reading_planner(&mut self, scope: Scope) -> Result<Planner> {
+        if scope != Scope::Alone {
             self.open_implicit()?;
         }
         self.planner()
@@ -199,7 +209,7 @@ impl Session {
             let work = Work::Point(point, parameters);
             return self.write_work(work, scope, cancel).await;
         }
-        if scope == Scope::Block {
+        if scope != Scope::Alone {
             self.open_implicit()?;
         }
         let rows = match self.state.transaction() {
@@ -237,7 +247,7 @@ impl Session {
         if self.settings.is_read_only() {
             self.refuse_read_only(&work.verb())?;
         }
-        if scope == Scope::Block {
+        if scope != Scope::Alone {
             self.open_implicit()?;
         }
         let start_us = self.transaction_start();
@@ -299,6 +309,7 @@ impl Session {
                 let defined = ddl::create_external_table(&planner, transaction, create).await?;
                 return Ok(defined.into());
             }
+            Tree::Fetch(_) => return Err(PgError::internal("FETCH writes nothing")),
         };
         if dml::is_dml(statement) {
             let changed = dml::run(&mut planner, transaction, statement).await?;
@@ -422,7 +433,7 @@ impl Session {
 }
 
 /// Parts of a query that the planner would pass over.
-fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
+pub(super) fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
     if !query.locks.is_empty() {
         return Err(
             PgError::unsupported("FOR UPDATE and FOR SHARE are not supported").with_hint(
@@ -472,6 +483,7 @@ fn explain_options(options: Option<&[UtilityOption]>) -> Result<bool> {
 fn verb(tree: &Tree) -> String {
     match tree {
         Tree::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_string(),
+        Tree::Fetch(_) => "FETCH".to_string(),
         Tree::Sql(statement) => {
             let text = statement.to_string();
             let words: Vec<_> = text

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use sqlparser::ast::{Expr, Statement as Syntax};
 
 use super::{Outcome, ParsedStatement, Prepared, Scope, Session, Tree};
+use crate::clock;
 use crate::error::{PgError, Result, sqlstate};
+use crate::pg_catalog::StatementRow;
 use crate::session::cancel::CancelToken;
 use crate::sql::{names, parameters, types};
 
@@ -19,11 +21,29 @@ const STATEMENTS_MAX: usize = 10_000;
 pub struct Statement {
     /// `None` for an empty query string.
     pub prepared: Option<Prepared>,
+    /// The text that made it: that of Parse, or PREPARE itself.
+    text: Arc<str>,
+    /// Whether PREPARE made it.
+    from_sql: bool,
+    /// When it was made, in microseconds since 1970.
+    prepared_us: i64,
 }
 
-/// Prepared statements by name.
-#[derive(Default)]
-pub struct Statements(HashMap<String, Arc<Statement>>);
+impl Statement {
+    /// A statement that `text` made just now.
+    pub fn new(prepared: Option<Prepared>, text: Arc<str>, from_sql: bool) -> Self {
+        Self {
+            prepared,
+            text,
+            from_sql,
+            prepared_us: clock::now_us(),
+        }
+    }
+}
+
+/// Prepared statements by name. Clones are cheap: a statement that is being planned keeps one, to show.
+#[derive(Default, Clone)]
+pub struct Statements(Arc<HashMap<String, Arc<Statement>>>);
 
 impl Statements {
     /// 42P05 where a named statement exists, 53400 where there are too many.
@@ -46,7 +66,7 @@ impl Statements {
 
     /// Adds a statement; the unnamed one replaces its predecessor.
     pub fn insert(&mut self, name: String, statement: Statement) {
-        self.0.insert(name, Arc::new(statement));
+        Arc::make_mut(&mut self.0).insert(name, Arc::new(statement));
     }
 
     /// Finds a statement.
@@ -63,12 +83,33 @@ impl Statements {
 
     /// Forgets a statement, if it exists.
     pub fn close(&mut self, name: &str) {
-        self.0.remove(name);
+        if self.0.contains_key(name) {
+            Arc::make_mut(&mut self.0).remove(name);
+        }
     }
 
     /// Forgets all statements.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.0 = Arc::default();
+    }
+
+    /// The rows of `pg_prepared_statements`; the unnamed statement is not shown, as in PostgreSQL.
+    pub fn rows(&self) -> Vec<StatementRow> {
+        let named = self.0.iter().filter(|(name, _)| !name.is_empty());
+        let mut rows: Vec<_> = named
+            .map(|(name, statement)| StatementRow {
+                name: name.clone(),
+                statement: Arc::clone(&statement.text),
+                prepared_us: statement.prepared_us,
+                parameter_types: match &statement.prepared {
+                    Some(prepared) => prepared.parameter_types.clone(),
+                    None => Vec::new(),
+                },
+                from_sql: statement.from_sql,
+            })
+            .collect();
+        rows.sort_by(|left, right| left.name.cmp(&right.name));
+        rows
     }
 }
 
@@ -97,7 +138,9 @@ impl Session {
                     tree: Tree::Sql(statement.clone()),
                 };
                 let prepared = Some(cancel.run(self.prepare(parsed, &given)).await?);
-                self.statements.insert(name, Statement { prepared });
+                let text = Arc::clone(&self.statement_text);
+                let statement = Statement::new(prepared, text, true);
+                self.statements.insert(name, statement);
                 Ok(Some(Outcome::Done("PREPARE".to_string())))
             }
             Syntax::Execute { parameters, .. } => {

@@ -86,8 +86,9 @@ const PARAMETERS: &[Parameter] = &[
     parameter!("client_min_messages", "notice", Kind::Enum(&["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"]), false, CLIENT, "Messages below this level are not sent."),
     parameter!("DateStyle", "ISO, MDY", Kind::DateStyle, true, LOCALE, "Display format of dates, and how ambiguous ones are read."),
     parameter!("default_transaction_isolation", "repeatable read", Kind::Enum(LEVELS), false, BEHAVIOUR, ISOLATION),
-    parameter!("default_transaction_read_only", "off", Kind::Bool, false, BEHAVIOUR, "Whether new transactions refuse to write."),
+    parameter!("default_transaction_read_only", "off", Kind::Bool, true, BEHAVIOUR, "Whether new transactions refuse to write."),
     parameter!("extra_float_digits", "1", Kind::Integer(-15, 3), false, LOCALE, "Digits of floating-point output; above 0 the shortest exact form."),
+    parameter!("in_hot_standby", "off", Kind::ReadOnly, true, PRESET, "Whether the server only follows another."),
     parameter!("integer_datetimes", "on", Kind::ReadOnly, true, PRESET, "Dates and times are integers."),
     parameter!("IntervalStyle", "postgres", Kind::Enum(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]), true, LOCALE, "Display format of intervals."),
     parameter!("is_superuser", "on", Kind::ReadOnly, true, PRESET, "Whether the user is a superuser."),
@@ -207,6 +208,7 @@ impl Settings {
         for values in [&mut self.current, &mut self.session, &mut self.start] {
             Arc::make_mut(values).insert(name, value.clone());
         }
+        self.follow_defaults();
         self.derive();
         Ok(())
     }
@@ -218,6 +220,7 @@ impl Settings {
             Arc::make_mut(&mut self.session).insert(name, value.clone());
         }
         self.put(name, value);
+        self.follow_defaults();
         Ok(())
     }
 
@@ -231,6 +234,7 @@ impl Settings {
             Arc::make_mut(&mut self.session).insert(parameter.name, value.clone());
             self.put(parameter.name, value);
         }
+        self.follow_defaults();
         Ok(())
     }
 
@@ -242,6 +246,7 @@ impl Settings {
                 self.put(parameter.name, value);
             }
         }
+        self.follow_defaults();
     }
 
     /// `SHOW name`: the parameter's proper name and its value.
@@ -271,15 +276,24 @@ impl Settings {
                 self.put(parameter.name, value);
             }
         }
+        self.follow_defaults();
+        self.current = Arc::clone(&self.session);
+        self.derive();
+    }
+
+    /// Outside a transaction, what the next one will have is what the defaults say.
+    fn follow_defaults(&mut self) {
+        if self.saved.is_some() {
+            return;
+        }
         for (transaction, default) in [
             ("transaction_isolation", "default_transaction_isolation"),
             ("transaction_read_only", "default_transaction_read_only"),
         ] {
             let value = self.text(default).to_string();
-            Arc::make_mut(&mut self.session).insert(transaction, value);
+            Arc::make_mut(&mut self.session).insert(transaction, value.clone());
+            self.put(transaction, value);
         }
-        self.current = Arc::clone(&self.session);
-        self.derive();
     }
 
     /// Changes whenever a value in force does.

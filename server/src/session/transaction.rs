@@ -36,7 +36,15 @@ pub(super) struct Block {
     pub start_us: i64,
     /// Whether a statement failed: only the end, or a rollback to a savepoint, is accepted.
     pub failed: bool,
-    savepoints: Vec<(String, Savepoint)>,
+    savepoints: Vec<Mark>,
+}
+
+/// A savepoint.
+struct Mark {
+    name: String,
+    savepoint: Savepoint,
+    /// Portals made before it.
+    portals: u64,
 }
 
 impl State {
@@ -117,6 +125,7 @@ impl Session {
                 "ROLLBACK"
             }
             Statement::Savepoint { name } => {
+                let portals = self.portals.made();
                 let block = self.block_mut("SAVEPOINT")?;
                 if block.savepoints.len() >= SAVEPOINTS_MAX {
                     return Err(PgError::new(
@@ -125,7 +134,11 @@ impl Session {
                     ));
                 }
                 let savepoint = block.transaction.savepoint();
-                block.savepoints.push((names::fold(name), savepoint));
+                block.savepoints.push(Mark {
+                    name: names::fold(name),
+                    savepoint,
+                    portals,
+                });
                 "SAVEPOINT"
             }
             Statement::ReleaseSavepoint { name } => {
@@ -206,11 +219,13 @@ impl Session {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Block(block) if block.failed => {
                 self.settings.end(false);
+                self.portals.end(false);
                 Ok("ROLLBACK")
             }
             State::Block(Block { transaction, .. }) | State::Implicit { transaction, .. } => {
                 let committed = transaction.commit().await;
                 self.settings.end(committed.is_ok());
+                self.portals.end(committed.is_ok());
                 committed?;
                 Ok("COMMIT")
             }
@@ -224,7 +239,10 @@ impl Session {
     fn roll_back(&mut self) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => self.notices.push(no_transaction()),
-            State::Implicit { .. } | State::Block(_) => self.settings.end(false),
+            State::Implicit { .. } | State::Block(_) => {
+                self.settings.end(false);
+                self.portals.end(false);
+            }
         }
     }
 
@@ -232,9 +250,11 @@ impl Session {
         let block = self.block_mut("ROLLBACK TO SAVEPOINT")?;
         let at = block.find(name)?;
         block.savepoints.truncate(at + 1);
-        if let Some((_, savepoint)) = block.savepoints.last() {
-            block.transaction.rollback_to(savepoint);
+        if let Some(mark) = block.savepoints.last() {
+            block.transaction.rollback_to(&mark.savepoint);
             block.failed = false;
+            let portals = mark.portals;
+            self.portals.roll_back_to(portals);
         }
         Ok(())
     }
@@ -270,7 +290,7 @@ impl Block {
         let name = names::fold(name);
         self.savepoints
             .iter()
-            .rposition(|(other, _)| *other == name)
+            .rposition(|mark| mark.name == name)
             .ok_or_else(|| {
                 PgError::new(
                     sqlstate::INVALID_SAVEPOINT,

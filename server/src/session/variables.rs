@@ -52,6 +52,7 @@ impl Session {
                         }
                         self.settings.reset_all();
                         self.statements.clear();
+                        self.portals.clear();
                         "DISCARD ALL"
                     }
                     // Nothing of these outlives a statement here.

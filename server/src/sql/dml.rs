@@ -149,7 +149,7 @@ impl Target {
             )
             .with_hint("Change the table itself; each row goes to the right part.")),
             Some((Relation::View(view), _)) => Err(PgError::new(
-                "55000",
+                sqlstate::NOT_IN_PREREQUISITE_STATE,
                 format!("cannot change view \"{}\"", view.name),
             )
             .with_detail("Views are not automatically updatable.")),

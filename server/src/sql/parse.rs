@@ -12,6 +12,10 @@ use crate::error::{PgError, Result, sqlstate};
 use crate::sql::dialect::dialect_of;
 use crate::sql::precedence;
 
+pub mod cursors;
+
+use cursors::Fetch;
+
 /// Bytes of one query string.
 const QUERY_BYTES_MAX: usize = 64 << 20;
 
@@ -25,6 +29,8 @@ pub enum Tree {
     Sql(Box<Statement>),
     /// `CREATE EXTERNAL TABLE … STORED AS … LOCATION …`.
     CreateExternalTable(CreateExternalTable),
+    /// `FETCH` and `MOVE`.
+    Fetch(Fetch),
 }
 
 /// `CREATE EXTERNAL TABLE [IF NOT EXISTS] name STORED AS format LOCATION 'url'`.
@@ -168,22 +174,30 @@ fn statements(parser: &mut Parser<'_>) -> Result<Vec<Tree>, ParserError> {
         if parser.peek_token_ref().token == Token::EOF {
             return Ok(statements);
         }
-        statements.push(match external_table(parser)? {
-            Some(external) => Tree::CreateExternalTable(external),
-            None => match parser.maybe_parse(table_as_with_names)? {
-                Some(create) => Tree::Sql(Box::new(Statement::CreateTable(create))),
-                None => {
-                    let mut statement = parser.parse_statement()?;
-                    precedence::restore(&mut statement);
-                    Tree::Sql(Box::new(statement))
-                }
-            },
-        });
+        statements.push(statement(parser)?);
         let next = parser.peek_token();
         if !matches!(next.token, Token::SemiColon | Token::EOF) {
             return parser.expected("end of statement", next);
         }
     }
+}
+
+fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
+    if let Some(external) = external_table(parser)? {
+        return Ok(Tree::CreateExternalTable(external));
+    }
+    if let Some(fetch) = cursors::fetch(parser)? {
+        return Ok(Tree::Fetch(fetch));
+    }
+    if let Some(create) = parser.maybe_parse(table_as_with_names)? {
+        return Ok(Tree::Sql(Box::new(Statement::CreateTable(create))));
+    }
+    let mut statement = match cursors::declare(parser)? {
+        Some(declare) => declare,
+        None => parser.parse_statement()?,
+    };
+    precedence::restore(&mut statement);
+    Ok(Tree::Sql(Box::new(statement)))
 }
 
 /// Looks ahead for `CREATE EXTERNAL TABLE`; consumes nothing otherwise.
@@ -241,6 +255,9 @@ fn syntax_error(sql: &str, error: &ParserError) -> PgError {
         }
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
     };
+    if message.starts_with(cursors::CONTRADICTION) {
+        return PgError::new(sqlstate::INVALID_CURSOR_DEFINITION, message.clone());
+    }
     let (text, location) = match message.rsplit_once(" at Line: ") {
         Some((text, location)) => (text, location.split_once(", Column: ")),
         None => (message.as_str(), None),

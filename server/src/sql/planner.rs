@@ -45,8 +45,9 @@ use crate::pg_catalog::{self, INFORMATION_SCHEMA, NYALA, PG_CATALOG, SystemView}
 use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::names::{self, RelationName};
+use crate::sql::origin::Origin;
 use crate::sql::types::PostgresTypes;
-use crate::sql::{as_of, casts, dml, normalize, numeric, parameters, parse};
+use crate::sql::{as_of, casts, dml, function_relations, normalize, numeric, parameters, parse};
 use crate::workload::Workload;
 
 /// First character of names that only Nyala itself puts into a tree; no client can type a name that
@@ -208,6 +209,7 @@ impl Planner {
         let mut query = query.clone();
         fetch_is_limit(&mut query)?;
         as_of::pin(self, &mut query)?;
+        function_relations::to_subqueries(self, &mut query)?;
         normalize::normalize(&mut query)?;
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters);
         let statement = Statement::Query(Box::new(query));
@@ -414,7 +416,11 @@ impl Planner {
             .columns()
             .into_iter()
             .zip(&view.columns)
-            .map(|(output, column)| col(output).alias(&column.name))
+            .enumerate()
+            .map(|(index, (output, column))| {
+                let origin = Origin::of_view(view.oid, index);
+                col(output).alias_with_metadata(&column.name, Some(origin))
+            })
             .collect();
         let plan = LogicalPlanBuilder::from(plan).project(outputs)?.build()?;
         Ok(Arc::new(ViewTable::new(plan, Some(view.query.clone()))))
@@ -451,7 +457,7 @@ fn fetch_is_limit(query: &mut Query) -> Result<()> {
 }
 
 /// A function's name without `pg_catalog.` or `nyala.`.
-fn bare_function(name: &str) -> &str {
+pub(super) fn bare_function(name: &str) -> &str {
     name.strip_prefix("pg_catalog.")
         .or_else(|| name.strip_prefix("nyala."))
         .unwrap_or(name)

@@ -10,6 +10,7 @@ use nyala_catalog::types::SqlType;
 use crate::error::{PgError, Result, Severity};
 use crate::pgwire::encode::Format;
 use crate::session::TransactionStatus;
+use crate::sql::origin::Origin;
 
 /// Writes type, length and what `body` appends.
 fn message(out: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
@@ -167,9 +168,9 @@ pub fn row_description(out: &mut BytesMut, schema: &Schema, formats: &[Format]) 
                 many => many.get(index).copied().unwrap_or(Format::Text),
             };
             put_string(out, field.name());
-            // Table and attribute number: a result column is not traced back to a table.
-            out.put_u32(0);
-            out.put_i16(0);
+            let origin = Origin::of_field(field);
+            out.put_u32(origin.map_or(0, |origin| origin.relation));
+            out.put_i16(origin.map_or(0, |origin| origin.column));
             out.put_u32(ty.oid());
             out.put_i16(ty.wire_length());
             out.put_i32(ty.modifier());

@@ -11,6 +11,8 @@ pub type Row = Vec<Option<Vec<u8>>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     pub name: String,
+    /// OID of the table and number of the column that it comes from, or zeros.
+    pub origin: (u32, i16),
     pub type_oid: u32,
     pub type_modifier: i32,
     /// 0 is text, 1 is binary.
@@ -237,11 +239,12 @@ impl Body<'_> {
         let mut columns = Vec::new();
         for _ in 0..count {
             let name = self.text()?;
-            self.take(6)?; // table OID and attribute number
+            let origin = (self.int4()? as u32, self.int2()?);
             let type_oid = self.int4()? as u32;
             self.take(2)?; // type size
             columns.push(Column {
                 name,
+                origin,
                 type_oid,
                 type_modifier: self.int4()?,
                 format: self.int2()?,
