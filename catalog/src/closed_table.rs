@@ -301,6 +301,11 @@ impl ClosedTable {
         &self.layout.spec.schema
     }
 
+    /// Whether others have written files of the table, and its log.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.layout.spec.adopted.is_some()
+    }
+
     /// Where the table lies.
     pub fn location(&self) -> &Url {
         &self.layout.spec.location

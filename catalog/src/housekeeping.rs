@@ -448,7 +448,16 @@ async fn recover_table(
         return abandon(catalog, storage).await;
     }
     let base = closed.at_version(manifest.closed_version).await?;
-    if !closed.is_ahead_by(&app_id(storage), &base, &latest).await? {
+    // An own commit has the csn of its S, which is later than what is visible. Only where others write is it worth a look.
+    let own = match closed.is_adopted() {
+        true => {
+            closed
+                .transaction_version(&latest, &app_id(storage))
+                .await?
+        }
+        false => Some(i64::MAX),
+    };
+    if own.is_none_or(|csn| u64::try_from(csn).is_ok_and(|csn| csn <= manifest.csn)) {
         abandon(catalog, storage).await?;
         return Err(CatalogError::new(
             ErrorKind::ObjectInUse,

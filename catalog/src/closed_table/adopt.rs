@@ -25,9 +25,7 @@ use deltalake::table::state::DeltaTableState;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::read::FileReader;
-use super::{
-    AdoptedFiles, ClosedTable, ClosedTableSpec, ClosedVersion, Layout, convert, row_order, schema,
-};
+use super::{AdoptedFiles, ClosedTable, ClosedTableSpec, Layout, convert, row_order, schema};
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::object_stores::ObjectStores;
 use crate::types::{PG_TYPE_KEY, SqlType};
@@ -322,19 +320,4 @@ fn twice(spec: &ClosedTableSpec, keys: &RecordBatch, at: usize) -> Result<Catalo
         names.join(", "),
         values.join(", ")
     )))
-}
-
-impl ClosedTable {
-    /// Whether the newest version of `app_id` in `latest` is another than in `base`: whether the commits between are the
-    /// caller's.
-    pub(crate) async fn is_ahead_by(
-        &self,
-        app_id: &str,
-        base: &ClosedVersion,
-        latest: &ClosedVersion,
-    ) -> super::Result<bool> {
-        let before = self.transaction_version(base, app_id).await?;
-        let after = self.transaction_version(latest, app_id).await?;
-        Ok(latest.version() == base.version() + 1 && after > before)
-    }
 }
