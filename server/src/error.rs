@@ -28,6 +28,8 @@ pub mod sqlstate {
     pub const INVALID_DATETIME_FORMAT: &str = "22007";
     /// `datetime_field_overflow`
     pub const DATETIME_FIELD_OVERFLOW: &str = "22008";
+    /// `invalid_time_zone_displacement_value`
+    pub const INVALID_TIME_ZONE_DISPLACEMENT: &str = "22009";
     /// `division_by_zero`
     pub const DIVISION_BY_ZERO: &str = "22012";
     /// `invalid_parameter_value`

@@ -35,5 +35,6 @@ mod precedence;
 pub mod procedures;
 pub mod query;
 mod restore;
+mod templates;
 mod time_zone;
 pub mod types;

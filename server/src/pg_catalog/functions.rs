@@ -24,6 +24,7 @@ mod cells;
 mod describe;
 mod registry;
 mod session;
+mod strings;
 mod text;
 
 /// A system function.
@@ -146,6 +147,7 @@ fn all() -> impl Iterator<Item = &'static SystemFunction> {
         .iter()
         .chain(describe::FUNCTIONS)
         .chain(registry::FUNCTIONS)
+        .chain(strings::FUNCTIONS)
         .chain(text::FUNCTIONS)
 }
 

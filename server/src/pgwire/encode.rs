@@ -25,6 +25,7 @@ use bytes::{BufMut, BytesMut};
 use nyala_catalog::types::SqlType;
 
 pub use binary::BinaryColumn;
+pub use calendar::{civil_from_days, days_in_month};
 pub use settings::{
     ByteaOutput, DateOrder, DateOutput, DateStyle, FormatSettings, IntervalStyle, TimeZone,
 };

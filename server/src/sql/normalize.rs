@@ -99,6 +99,8 @@ impl VisitorMut for Normalizer {
         functions::keyword(expr);
         functions::strip_schema(expr);
         functions::field_access(expr);
+        functions::timezone(expr);
+        functions::substring_of_pattern(expr);
         quantified::over_subquery(expr);
         arrays::quantified(expr);
         arrays::vector(expr);

@@ -47,7 +47,9 @@ use crate::pgwire::encode::FormatSettings;
 use crate::sql::names::{self, RelationName};
 use crate::sql::origin::Origin;
 use crate::sql::types::PostgresTypes;
-use crate::sql::{as_of, casts, dml, function_relations, normalize, numeric, parameters, parse};
+use crate::sql::{
+    as_of, casts, dml, function_relations, normalize, numeric, parameters, parse, templates,
+};
 use crate::workload::Workload;
 
 /// First character of names that only Nyala itself puts into a tree; no client can type a name that
@@ -558,6 +560,9 @@ impl ContextProvider for Planner {
             && let Ok(system) = self.system()
         {
             return pg_catalog::function(system, name);
+        }
+        if let Some(function) = templates::function(name, self.input.time_zone) {
+            return Some(function);
         }
         self.state.scalar_functions().get(name).cloned()
     }

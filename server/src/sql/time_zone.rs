@@ -78,13 +78,8 @@ pub fn rewrite(
         Expr::ScalarFunction(ScalarFunction { func, mut args }) => {
             let truncates = func.name() == "date_trunc";
             let takes_field = func.name() == "date_part" && !is_absolute_field(args.first());
-            let at = match func.name() {
-                "to_char" => 0,
-                _ => 1,
-            };
-            let applies = truncates || takes_field || func.name() == "to_char";
-            if let Some(time) = args.get_mut(at)
-                && applies
+            if let Some(time) = args.get_mut(1)
+                && (truncates || takes_field)
                 && is_instant(time)
             {
                 *time = local(std::mem::take(time), zone);

@@ -134,3 +134,47 @@ pub fn calls_aggregate_or_set(expr: &Expr) -> bool {
     });
     found.is_break()
 }
+
+/// `timezone(zone, time)` is `time AT TIME ZONE zone`.
+pub fn timezone(expr: &mut Expr) {
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    if system_name(&function.name).as_deref() != Some("timezone") {
+        return;
+    }
+    let operands = match build::plain_arguments(function).as_deref() {
+        Some([zone, time]) => (Box::new((*zone).clone()), Box::new((*time).clone())),
+        _ => return,
+    };
+    let (time_zone, timestamp) = operands;
+    *expr = Expr::AtTimeZone {
+        timestamp,
+        time_zone,
+    };
+}
+
+/// `substring(text FROM 'pattern')` is what the pattern matches, or its first group if it has one.
+pub fn substring_of_pattern(expr: &mut Expr) {
+    let Expr::Substring {
+        expr: text,
+        substring_from: Some(pattern),
+        substring_for: None,
+        ..
+    } = expr
+    else {
+        return;
+    };
+    let is_pattern = matches!(
+        pattern.as_ref(),
+        Expr::Value(value) if matches!(
+            value.value,
+            Value::SingleQuotedString(_) | Value::EscapedStringLiteral(_)
+        )
+    );
+    if is_pattern {
+        let arguments = vec![build::take(text), build::take(pattern)];
+        let groups = build::call("regexp_match", arguments);
+        *expr = build::call("array_element", vec![groups, build::number(1)]);
+    }
+}
