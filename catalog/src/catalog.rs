@@ -14,10 +14,8 @@ use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use parking_lot::Mutex;
-use url::Url;
 
-use crate::closed_table::{AdoptedFiles, ClosedTable, ClosedTableSpec};
-use crate::columnar_store::{CLOSED, ColumnarStore, POINTS, Place, SNAPSHOTS};
+use crate::columnar_store::{ColumnarStore, Place};
 use crate::committer::{ActiveTransactions, CommitRequest, Committer, Counters};
 use crate::compaction::DeadRows;
 use crate::definitions::{
@@ -37,8 +35,11 @@ use crate::table_handles::Handles;
 use crate::transaction::{Retired, Transaction};
 
 mod adoption;
+mod files;
+mod removal;
 
 pub(crate) use adoption::adopted_key;
+pub(crate) use files::{closed_folder, points_folder};
 
 /// Folder of the row store in the data directory.
 const ROWS: &str = "rows";
@@ -415,119 +416,6 @@ impl Catalog {
         &self.session
     }
 
-    /// The closed table of a hybrid table.
-    pub(crate) fn closed_table(&self, table: &Table) -> Result<ClosedTable> {
-        let mut cache = self.closed_tables.lock();
-        let handles = cache.entry(table.def.storage).or_default();
-        if let Some(known) = handles.of_definition(table) {
-            return Ok(known);
-        }
-        let spec = self.closed_spec(table)?;
-        handles.seen_as(spec, |spec| {
-            Ok(ClosedTable::open(spec, &self.object_stores)?)
-        })
-    }
-
-    /// Makes the (empty) closed table of a new hybrid table; returns its version.
-    pub(crate) async fn create_closed_table(&self, table: &Table) -> Result<u64> {
-        let (closed, version) =
-            ClosedTable::create(self.closed_spec(table)?, &self.object_stores).await?;
-        let handles = Handles::of(closed);
-        self.closed_tables.lock().insert(table.def.storage, handles);
-        Ok(version)
-    }
-
-    /// The snapshot of a table; made, empty, if it does not exist yet.
-    pub(crate) async fn snapshot_table(&self, table: &Table) -> Result<ClosedTable> {
-        let storage = table.def.storage;
-        let spec = match self.snapshots.lock().get_mut(&storage) {
-            Some(handles) => {
-                if let Some(known) = handles.of_definition(table) {
-                    return Ok(known);
-                }
-                let spec = self.snapshot_spec(table)?;
-                return handles.seen_as(spec, |spec| {
-                    Ok(ClosedTable::open(spec, &self.object_stores)?)
-                });
-            }
-            None => self.snapshot_spec(table)?,
-        };
-        let snapshot = match ClosedTable::open(spec.clone(), &self.object_stores)? {
-            known if known.exists().await? => known,
-            _ => {
-                ClosedTable::create(spec.clone(), &self.object_stores)
-                    .await?
-                    .0
-            }
-        };
-        let mut snapshots = self.snapshots.lock();
-        let handles = snapshots.entry(storage).or_default();
-        handles.seen_as(spec, |_| Ok(snapshot))
-    }
-
-    /// The handle on a table's snapshot, if a statement has opened it.
-    pub(crate) fn opened_snapshot(&self, table: &Table) -> Option<ClosedTable> {
-        let mut snapshots = self.snapshots.lock();
-        snapshots.get_mut(&table.def.storage)?.of_definition(table)
-    }
-
-    fn snapshot_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
-        Ok(ClosedTableSpec {
-            location: self
-                .columnar
-                .location(&snapshot_folder(table.def.storage))?,
-            name: format!("{}$snapshot", table.def.name),
-            schema: Arc::clone(&table.schema),
-            key: table.key_columns().to_vec(),
-            columns: Arc::clone(&table.files),
-            partition: Vec::new(),
-            temporary: self.temporary_path(),
-            adopted: None,
-        })
-    }
-
-    /// Folder for what sorts write that does not fit into memory.
-    fn temporary_path(&self) -> PathBuf {
-        self.data_dir.join(TEMPORARY_FOLDER)
-    }
-
-    /// Where columnar files lie.
-    pub(crate) fn columnar(&self) -> &Arc<ColumnarStore> {
-        &self.columnar
-    }
-
-    /// The object stores that tables of others can lie in.
-    pub(crate) fn object_stores(&self) -> &ObjectStores {
-        &self.object_stores
-    }
-
-    fn closed_spec(&self, table: &Table) -> Result<ClosedTableSpec> {
-        let closing = table.def.closing.as_ref();
-        let closing = closing.ok_or_else(|| CatalogError::internal("table has no closed part"))?;
-        let location = match &closing.adopted {
-            Some(adopted) => Url::parse(&adopted.location)
-                .map_err(|error| CatalogError::corrupted(format!("closed_location: {error}")))?,
-            None => {
-                let folder = closed_folder(table)
-                    .ok_or_else(|| CatalogError::internal("table has no closed part"))?;
-                self.columnar.location(&folder)?
-            }
-        };
-        let adopted = closing.adopted.as_ref().map(|adopted| AdoptedFiles {
-            partition_columns: adopted.partition_columns.clone(),
-        });
-        Ok(ClosedTableSpec {
-            location,
-            adopted,
-            name: table.def.name.clone(),
-            schema: Arc::clone(&table.schema),
-            key: table.key_columns().to_vec(),
-            columns: Arc::clone(&table.files),
-            partition: table.partition_by().to_vec(),
-            temporary: self.temporary_path(),
-        })
-    }
-
     /// The lock that one rewriter of a table's files holds.
     pub(crate) fn rewriter(&self, storage: StorageId) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.rewriters.lock().entry(storage).or_default())
@@ -549,74 +437,6 @@ impl Catalog {
         let counter = Arc::new(AtomicI64::new(last + 1));
         counters.insert(storage, Arc::clone(&counter));
         Ok(counter)
-    }
-
-    /// Storages that nothing names since `csn`. They go once no transaction can read them, which is
-    /// looked at whenever something is retired; the last ones go at the next start.
-    pub(crate) async fn retire(&self, csn: u64, storages: Vec<Retired>) {
-        let gone: Vec<Retired> = {
-            let mut retired = self.retired.lock();
-            retired.extend(storages.into_iter().map(|storage| (csn, storage)));
-            let oldest = self.active.oldest(csn);
-            let gone = retired.extract_if(.., |(retired_at, _)| *retired_at <= oldest);
-            gone.map(|(_, gone)| gone).collect()
-        };
-        for gone in gone {
-            // The rows are unreachable either way; the next start sweeps what could not be removed.
-            if let Err(error) = self.drop_storage(gone.storage) {
-                tracing::warn!(storage = gone.storage, %error, "dropped table's rows stay on disk");
-            }
-            let removal = remove_folders(Arc::clone(&self.columnar), gone);
-            // Nobody should wait for a store that is far away, or does not answer.
-            if self.columnar.is_local() {
-                removal.await;
-            } else {
-                tokio::spawn(removal);
-            }
-        }
-    }
-
-    fn drop_storage(&self, storage: StorageId) -> Result<()> {
-        self.closed_tables.lock().remove(&storage);
-        self.snapshots.lock().remove(&storage);
-        self.shadow_logs.forget(Space::Fresh(storage));
-        self.shadow_logs.forget(Space::ShadowClosed(storage));
-        self.row_numbers.lock().remove(&storage);
-        self.rewriters.lock().remove(&storage);
-        self.store.drop_storage(storage)
-    }
-
-    /// Removes storages that a crash left behind between making them and naming them in a
-    /// definition, or between dropping a table and removing its rows.
-    async fn sweep_storages(&self) -> Result<()> {
-        let snapshot = self.store.snapshot();
-        let mut named = HashSet::new();
-        let mut folders = HashSet::new();
-        for database in self.globals()?.databases() {
-            for relation in self.definitions_at(&snapshot, database)?.relations() {
-                if let Relation::Table(table) = relation {
-                    named.insert(table.def.storage);
-                    named.extend(table.indexes.iter().map(|index| index.def.storage));
-                    folders.insert(snapshot_folder(table.def.storage));
-                    folders.insert(points_folder(table.def.storage));
-                    folders.extend(closed_folder(table));
-                }
-            }
-        }
-        for storage in self.store.storages() {
-            if !named.contains(&storage) {
-                self.drop_storage(storage)?;
-            }
-        }
-        for root in [CLOSED, SNAPSHOTS, POINTS] {
-            for name in self.columnar.folders(root).await? {
-                let folder = format!("{root}/{name}");
-                if !folders.contains(&folder) {
-                    self.columnar.remove(&folder).await?;
-                }
-            }
-        }
-        Ok(())
     }
 
     fn globals_at(&self, snapshot: &StoreSnapshot) -> Result<Arc<Globals>> {
@@ -761,35 +581,6 @@ fn columnar_place(snapshot: &StoreSnapshot) -> Result<Option<Place>> {
     match snapshot.get(Space::Meta, meta_key::COLUMNAR)? {
         Some(json) => Ok(Some(serde_json::from_slice(&json)?)),
         None => Ok(None),
-    }
-}
-
-/// Folder of a hybrid table's closed part, in the columnar store.
-pub(crate) fn closed_folder(table: &Table) -> Option<String> {
-    let closing = table.def.closing.as_ref()?;
-    // What others made is not ours to remove.
-    let own = closing.adopted.is_none() && !closing.folder.is_empty();
-    own.then(|| format!("{CLOSED}/{}", closing.folder))
-}
-
-/// Folder of the snapshot of a storage.
-fn snapshot_folder(storage: StorageId) -> String {
-    format!("{SNAPSHOTS}/{storage}")
-}
-
-/// Folder of the files of a storage's restore points.
-pub(crate) fn points_folder(storage: StorageId) -> String {
-    format!("{POINTS}/{storage}")
-}
-
-/// Removes a dropped table's columnar files.
-async fn remove_folders(columnar: Arc<ColumnarStore>, gone: Retired) {
-    let storage = gone.storage;
-    let folders = gone.closed_folder.into_iter();
-    for folder in folders.chain([snapshot_folder(storage), points_folder(storage)]) {
-        if let Err(error) = columnar.remove(&folder).await {
-            tracing::warn!(storage, folder, %error, "a dropped table's files stay");
-        }
     }
 }
 

@@ -177,6 +177,13 @@ pub(crate) enum Move {
     AbandonOffload { storage: StorageId, keeps: bool },
 }
 
+impl Move {
+    /// Whether it is the last step of a run.
+    pub(crate) fn is_end(&self) -> bool {
+        !matches!(self, Self::Begin(_) | Self::BeginOffload(_))
+    }
+}
+
 /// One transaction's writes.
 #[derive(Debug, Default)]
 pub(crate) struct CommitRequest {

@@ -4,12 +4,12 @@
 //! disk is not known any more. So a commit that might not fit is refused before anything of it is written. That is an
 //! error like any other: reads go on, and so do commits once there is room.
 //!
-//! The reserve is for what the row store writes by itself (memtables, merged files), and half of it for what
-//! makes room or ends what has begun: DROP, TRUNCATE, the last steps of offload and housekeeping.
+//! The reserve is for what the row store writes by itself (memtables, merged files), half of it for what makes room (DROP,
+//! TRUNCATE) and for notes of jobs, and all of it for the last steps of offload and housekeeping.
 
 use std::path::PathBuf;
 
-use crate::committer::CommitRequest;
+use crate::committer::{CommitRequest, Move};
 use crate::error::{CatalogError, ErrorKind, Result};
 
 /// A row is written to the journal, and to a file when its memtable is full.
@@ -59,9 +59,12 @@ impl Room {
         };
         let bytes = COPIES.saturating_mul(bytes_of(request));
         let writes_rows = !request.tables.is_empty() || request.fill.is_some();
-        let reserve = match writes_rows {
-            true => self.reserve,
-            false => self.reserve / 2,
+        let ends = request.row_move.as_ref().is_some_and(Move::is_end);
+        let reserve = match (writes_rows, ends) {
+            (true, _) => self.reserve,
+            (false, false) => self.reserve / 2,
+            // The files are there already: to give up now would leave them to the next start.
+            (false, true) => 0,
         };
         match free.checked_sub(bytes).filter(|left| *left >= reserve) {
             Some(left) => {
@@ -128,6 +131,11 @@ mod tests {
         room.take(&CommitRequest::default()).expect("half");
         room.free = Some(299);
         room.take(&CommitRequest::default()).expect_err("less");
+        let end = CommitRequest {
+            row_move: Some(Move::Abandon(1)),
+            ..CommitRequest::default()
+        };
+        room.take(&end).expect("the last step");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub fn trials() -> Vec<Trial> {
 const DISK_MB: u32 = 160;
 
 /// Rows whose Parquet files are larger than the room that is left.
-const ROWS: i64 = 300_000;
+const ROWS: i64 = 500_000;
 const LEFT_BYTES: usize = 6 << 20;
 
 const TOOL_LIMIT: Duration = Duration::from_secs(30);

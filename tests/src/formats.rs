@@ -79,7 +79,7 @@ fn first_is_read() -> TestResult {
         same(
             &mut wire,
             "CALL nyala.housekeeping('contracts')",
-            &["0|2|1|2"],
+            &["0|2|1|2|1|1"],
         )?;
         wire.simple("UPDATE plain SET n = n + 1 WHERE id = 1")?;
         same(&mut wire, "SELECT n FROM plain WHERE id = 1", &["11"])
@@ -114,7 +114,7 @@ fn first_is_altered() -> TestResult {
         same(
             &mut wire,
             "CALL nyala.housekeeping('contracts')",
-            &["0|2|1|2"],
+            &["0|2|1|2|1|1"],
         )?;
         same(
             &mut wire,

@@ -356,10 +356,20 @@ pub fn cast_literal(target: &mut Expr, ty: &SqlType) -> Result<()> {
     let is_text = matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_));
     let has_no_type = matches!(target, Expr::Value(value)
         if matches!(value.value, Value::SingleQuotedString(_) | Value::Null));
-    if !is_text && has_no_type {
+    // A fraction is a decimal, and what it stands in a row with need not fit one.
+    let is_float = matches!(ty, SqlType::Float4 | SqlType::Float8) && is_number(target);
+    if (!is_text && has_no_type) || is_float {
         wrap_in_cast(target, ty)?;
     }
     Ok(())
+}
+
+fn is_number(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(value) => matches!(value.value, Value::Number(..)),
+        Expr::UnaryOp { expr, .. } => is_number(expr),
+        _ => false,
+    }
 }
 
 /// Whether a tree holds any parameter.

@@ -12,11 +12,11 @@ use crate::pg_catalog::names::Registry;
 use crate::pg_catalog::rows::Cell;
 
 macro_rules! conversions {
-    ($($registry:ident: $to_oid:literal, $to_name:literal, $lenient_oid:literal, $lenient_name:literal, $result:literal;)*) => {
+    ($($registry:ident: $to_oid:literal, $to_name:literal, $lenient_oid:literal, $lenient_name:literal, $oid:literal, $result:literal;)*) => {
         &[$(
-            strict($to_oid, "oid", |call| to_oid(call, Registry::$registry)),
+            strict($to_oid, $oid, |call| to_oid(call, Registry::$registry)),
             strict($to_name, $result, |call| to_name(call, Registry::$registry)),
-            strict($lenient_oid, "oid", |call| Ok(find(call, Registry::$registry)?.into())),
+            strict($lenient_oid, $oid, |call| Ok(find(call, Registry::$registry)?.into())),
             strict($lenient_name, $result, |call| {
                 let found = find(call, Registry::$registry)?;
                 Ok(found.map(|oid| Registry::$registry.name(call.view, oid)).into())
@@ -26,11 +26,11 @@ macro_rules! conversions {
 }
 
 pub(super) const FUNCTIONS: &[SystemFunction] = conversions! {
-    Class: "nyala_regclass_oid", "nyala_regclass_name", "nyala_to_regclass_oid", "nyala_to_regclass_name", "regclass";
-    Type: "nyala_regtype_oid", "nyala_regtype_name", "nyala_to_regtype_oid", "nyala_to_regtype_name", "regtype";
-    Proc: "nyala_regproc_oid", "nyala_regproc_name", "nyala_to_regproc_oid", "nyala_to_regproc_name", "regproc";
-    Namespace: "nyala_regnamespace_oid", "nyala_regnamespace_name", "nyala_to_regnamespace_oid", "nyala_to_regnamespace_name", "text";
-    Role: "nyala_regrole_oid", "nyala_regrole_name", "nyala_to_regrole_oid", "nyala_to_regrole_name", "text";
+    Class: "nyala_regclass_oid", "nyala_regclass_name", "nyala_to_regclass_oid", "nyala_to_regclass_name", "oid", "regclass";
+    Type: "nyala_regtype_oid", "nyala_regtype_name", "nyala_to_regtype_oid", "nyala_to_regtype_name", "oid", "regtype";
+    Proc: "nyala_regproc_oid", "nyala_regproc_name", "nyala_to_regproc_oid", "nyala_to_regproc_name", "regproc", "text";
+    Namespace: "nyala_regnamespace_oid", "nyala_regnamespace_name", "nyala_to_regnamespace_oid", "nyala_to_regnamespace_name", "oid", "text";
+    Role: "nyala_regrole_oid", "nyala_regrole_name", "nyala_to_regrole_oid", "nyala_to_regrole_name", "oid", "text";
 };
 
 /// An object given by OID or name; a name of nothing is an error, `-` is none.

@@ -79,6 +79,7 @@ pub fn cast_twice(expr: &mut Expr) {
             ..
         } = inner.as_mut()
         && let Some(conversion) = type_name(data_type).as_deref().and_then(registry)
+        && !conversion.shows_itself()
     {
         *expr = build::call(conversion.oid, vec![build::take(innermost)]);
     }
@@ -179,6 +180,13 @@ struct Conversion {
     oid: &'static str,
 }
 
+impl Conversion {
+    /// Whether the OID prints as the name by itself.
+    fn shows_itself(&self) -> bool {
+        matches!(self.oid, "nyala_regproc_oid" | "nyala_to_regproc_oid")
+    }
+}
+
 fn registry(type_name: &str) -> Option<Conversion> {
     let (name, oid) = match type_name {
         "regclass" => ("nyala_regclass_name", "nyala_regclass_oid"),
@@ -235,8 +243,22 @@ fn conversion_function(function: &Function) -> Option<Conversion> {
     }
 }
 
+/// Whether an expression converts to a type whose OIDs print as names by themselves.
+fn shows_itself(expr: &Expr) -> bool {
+    let conversion = match expr {
+        Expr::Nested(inner) => return shows_itself(inner),
+        Expr::Cast { data_type, .. } => type_name(data_type).as_deref().and_then(registry),
+        Expr::Function(function) => conversion_function(function),
+        _ => None,
+    };
+    conversion.is_some_and(|conversion| conversion.shows_itself())
+}
+
 /// Follows the places whose value is the value of the whole expression.
 fn show_name(expr: &mut Expr) {
+    if shows_itself(expr) {
+        return;
+    }
     if let Some(name) = shown_name(expr) {
         *expr = name;
         return;
