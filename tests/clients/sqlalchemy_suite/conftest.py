@@ -1,0 +1,27 @@
+"""Makes SQLAlchemy's testing plugin the one that sets pytest up.
+
+The suite begins with CREATE EXTENSION of citext and hstore. SUITE_WITHOUT_EXTENSIONS=1 leaves them out, to see the
+rest on a server without extensions. SUITE_WITHOUT_SERIAL=1 makes plain integers of serial columns, to see what comes
+after them on a server without sequences."""
+
+import os
+
+import pytest
+import sqlalchemy as sa
+
+pytest.register_assert_rewrite("sqlalchemy.testing.assertions")
+
+from sqlalchemy.testing.plugin.pytestplugin import *  # noqa: E402, F401, F403
+
+if os.environ.get("SUITE_WITHOUT_EXTENSIONS"):
+
+    @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute", retval=True)
+    def without_extensions(_connection, _cursor, statement, parameters, _context, _many):
+        return ("SELECT 1" if statement.startswith("CREATE EXTENSION") else statement), parameters
+
+
+if os.environ.get("SUITE_WITHOUT_SERIAL"):
+
+    @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute", retval=True)
+    def without_serial(_connection, _cursor, statement, parameters, _context, _many):
+        return statement.replace(" SERIAL NOT NULL", " INTEGER NOT NULL"), parameters
