@@ -6,7 +6,7 @@
 //!
 //! - A write that must not replace anything (a commit, a mark of ownership) is a conditional put. It is not optional:
 //!   without it two writers could both commit one version of a table.
-//! - A store that does not answer is an error in bounded time: requests are tried again for [`RETRY_TIME_MAX`], and
+//! - A store that does not answer is an error in bounded time: requests are tried again for `RETRY_TIME_MAX`, and
 //!   each takes at most the client's `timeout` (30 seconds).
 
 use std::collections::{BTreeMap, HashMap};
