@@ -1,7 +1,8 @@
 //! `pg_proc`: the functions Nyala has, read once from `functions.tsv`, and its own in schema `nyala`.
 //!
 //! The file lists the functions that PostgreSQL 15 and Nyala share, with PostgreSQL's OIDs: OID, name, kind
-//! (`f`, `a`, `w`, `p`), whether it returns a set, result type, argument types.
+//! (`f`, `a`, `w`, `p`), whether it returns a set, result type, argument types. The functions that read and write values of
+//! types (`int4in`, `int4recv`, …) are among them, because `pg_type` names them by OID; they cannot be called.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
