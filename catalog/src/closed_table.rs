@@ -19,7 +19,7 @@
 //!   another handle over the same directory sees them as the new one ([`ClosedTable::seen_as`]).
 //!
 //! The parts: `schema` (types), `columns` (what the table's columns are in files), `stats` (statistics in the log), `version` (what a version is made
-//! of), `scan` (plans), `write`, `rewrite` and `commit` (changes), `partition`, `row_order` and `merge` (which rows are in a
+//! of), `scan` and `left_out` (plans), `write`, `rewrite` and `commit` (changes), `partition`, `row_order` and `merge` (which rows are in a
 //! file), `vacuum` (removing files), `keys` and `read` (key probes).
 
 use std::collections::BTreeMap;
@@ -54,6 +54,7 @@ mod file_facts;
 mod file_format;
 mod key_order;
 mod keys;
+mod left_out;
 mod merge;
 mod partition;
 mod read;
@@ -73,6 +74,7 @@ pub(crate) use adopt::Adoption;
 pub use columns::ColumnFiles;
 pub use error::{ClosedTableError, Result};
 pub use rewrite::Rewrite;
+pub(crate) use stats::total as total_statistics;
 pub use vacuum::Vacuumed;
 pub use version::{ClosedVersion, LiveFile};
 pub use write::WrittenFile;

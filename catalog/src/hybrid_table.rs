@@ -34,7 +34,6 @@ use datafusion::datasource::{TableProvider, TableType};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::union::UnionExec;
 
 use crate::closed_table::ClosedVersion;
 use crate::definitions::Table;
@@ -46,9 +45,12 @@ use crate::row_store::Space;
 use crate::transaction::ReadView;
 
 mod estimates;
+mod parts;
 mod shadow_filter;
 
 pub use estimates::load_statistics;
+use parts::PartsExec;
+pub use parts::physical_optimizer_rules;
 use shadow_filter::ShadowFilterExec;
 
 /// Keys up to which a key filter lists them one by one; more are filtered by their range only.
@@ -370,10 +372,7 @@ impl TableProvider for TableScan {
                 self.table.codec.projected_schema(&projection)?,
             )));
         }
-        match sides.len() {
-            1 => Ok(sides.swap_remove(0)),
-            _ => UnionExec::try_new(sides),
-        }
+        PartsExec::of(sides)
     }
 
     fn supports_filters_pushdown(

@@ -45,7 +45,7 @@ mod write_buffer;
 
 pub use catalog::{BOOTSTRAP_NAME, Catalog, CatalogConfig, Globals, OpenRow, TEMPORARY_FOLDER};
 pub use error::{CatalogError, ErrorKind};
-pub use hybrid_table::{OpenReads, Part, TableScan, load_statistics};
+pub use hybrid_table::{OpenReads, Part, TableScan, load_statistics, physical_optimizer_rules};
 pub use job_log::{JOBS_KEPT, JobRecord, JobStatus};
 pub use row_codec::ROW_NUMBER_COLUMN;
 pub use table_edit::TableEdit;

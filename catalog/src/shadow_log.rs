@@ -68,7 +68,7 @@ struct Positions {
     /// File and row of each entry; `None` for keys that the files do not have.
     found: Vec<Option<(usize, u32)>>,
     /// Rows to leave out of each file for the first `bitmaps_at` entries.
-    bitmaps: Arc<Vec<RoaringBitmap>>,
+    bitmaps: Arc<Vec<Arc<RoaringBitmap>>>,
     bitmaps_at: usize,
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct LeftOut {
     /// Whether any key is shadowed for the statement, in the files or not.
     pub(crate) any: bool,
     /// Rows of each file of the version, in its order.
-    pub(crate) rows: Arc<Vec<RoaringBitmap>>,
+    pub(crate) rows: Arc<Vec<Arc<RoaringBitmap>>>,
 }
 
 impl ShadowLogs {
@@ -230,9 +230,7 @@ impl ShadowLog {
             let found = find(table, files, version, own).await?;
             let rows = Arc::make_mut(&mut rows);
             for (file, row) in found.into_iter().flatten() {
-                if let Some(bitmap) = rows.get_mut(file) {
-                    bitmap.insert(row);
-                }
+                insert(rows, file, row);
             }
         }
         Ok(LeftOut {
@@ -243,15 +241,15 @@ impl ShadowLog {
 }
 
 impl Positions {
-    fn bitmaps(&mut self, files: usize, seen: usize) -> Arc<Vec<RoaringBitmap>> {
+    fn bitmaps(&mut self, files: usize, seen: usize) -> Arc<Vec<Arc<RoaringBitmap>>> {
         if self.bitmaps_at > seen {
             // A statement on an older csn than the last one; those that follow will mostly be newer.
-            return Arc::new(self.collect(vec![RoaringBitmap::new(); files], 0, seen));
+            return Arc::new(self.collect(vec![Arc::default(); files], 0, seen));
         }
         if self.bitmaps.len() != files || self.bitmaps_at < seen {
             let mut known = std::mem::take(&mut self.bitmaps);
             let mut bitmaps = std::mem::take(Arc::make_mut(&mut known));
-            bitmaps.resize(files, RoaringBitmap::new());
+            bitmaps.resize_with(files, Arc::default);
             self.bitmaps = Arc::new(self.collect(bitmaps, self.bitmaps_at, seen));
             self.bitmaps_at = seen;
         }
@@ -260,17 +258,22 @@ impl Positions {
 
     fn collect(
         &self,
-        mut bitmaps: Vec<RoaringBitmap>,
+        mut bitmaps: Vec<Arc<RoaringBitmap>>,
         from: usize,
         to: usize,
-    ) -> Vec<RoaringBitmap> {
+    ) -> Vec<Arc<RoaringBitmap>> {
         let found = self.found.get(from..to).unwrap_or_default();
         for (file, row) in found.iter().flatten() {
-            if let Some(bitmap) = bitmaps.get_mut(*file) {
-                bitmap.insert(*row);
-            }
+            insert(&mut bitmaps, *file, *row);
         }
         bitmaps
+    }
+}
+
+/// Adds a row to those of its file; what running statements hold stays as it is.
+fn insert(bitmaps: &mut [Arc<RoaringBitmap>], file: usize, row: u32) {
+    if let Some(bitmap) = bitmaps.get_mut(file) {
+        Arc::make_mut(bitmap).insert(row);
     }
 }
 
@@ -280,16 +283,11 @@ pub(crate) async fn rows_of(
     files: &ClosedTable,
     version: &ClosedVersion,
     keys: &[Bytes],
-) -> Result<Vec<RoaringBitmap>> {
-    let mut rows = vec![RoaringBitmap::new(); version.file_count()];
-    for (file, row) in find(table, files, version, keys)
-        .await?
-        .into_iter()
-        .flatten()
-    {
-        if let Some(bitmap) = rows.get_mut(file) {
-            bitmap.insert(row);
-        }
+) -> Result<Vec<Arc<RoaringBitmap>>> {
+    let mut rows = vec![Arc::default(); version.file_count()];
+    let found = find(table, files, version, keys).await?;
+    for (file, row) in found.into_iter().flatten() {
+        insert(&mut rows, file, row);
     }
     Ok(rows)
 }
@@ -322,7 +320,7 @@ mod tests {
             found: vec![Some((0, 5)), None, Some((1, 7)), Some((0, 6))],
             ..Positions::default()
         };
-        let count = |bitmaps: &[RoaringBitmap]| bitmaps.iter().map(RoaringBitmap::len).sum::<u64>();
+        let count = |rows: &[Arc<RoaringBitmap>]| rows.iter().map(|rows| rows.len()).sum::<u64>();
         assert_eq!(count(&positions.bitmaps(2, 0)), 0);
         assert_eq!(count(&positions.bitmaps(2, 3)), 2);
         assert_eq!(count(&positions.bitmaps(2, 4)), 3);

@@ -19,6 +19,7 @@ use crate::sql::date_comparison::DateComparison;
 use crate::sql::join_order;
 use crate::sql::numeric::NumericPlanner;
 use crate::sql::operators::IntervalPlanner;
+use crate::sql::shared_ctes::WithSharedRows;
 use crate::workload::Workload;
 
 /// A connection's line in `pg_stat_activity`.
@@ -67,6 +68,8 @@ impl Server {
             .with_scalar_functions(scalar)
             .with_aggregate_functions(aggregate)
             .with_optimizer_rules(join_order::rules())
+            .with_physical_optimizer_rules(nyala_catalog::physical_optimizer_rules())
+            .with_query_planner(Arc::new(WithSharedRows))
             .with_optimizer_rule(Arc::new(DateComparison))
             .build();
         Ok(Self {

@@ -8,35 +8,32 @@
 //! every file is known to be sorted by the key, and the files of a group do not overlap in the
 //! first key column.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, UInt64Array};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::{
-    CachedParquetFileReaderFactory, ParquetRowSelection,
-};
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, FileSource, ParquetSource,
 };
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use roaring::RoaringBitmap;
 
+use super::left_out::{LeftOutExec, LeftOutRows, place_fields};
 use super::partition::buckets_of;
 use super::row_order::key_order;
 use super::stats;
@@ -66,7 +63,7 @@ impl ClosedVersion {
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
-        left_out: &[RoaringBitmap],
+        left_out: &[Arc<RoaringBitmap>],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let layout = self.layout();
         let order = &layout.scan_order;
@@ -83,17 +80,7 @@ impl ClosedVersion {
 
         let max_in_list_size = options.parquet.max_in_list_size;
         let mut files = self.matching_files(&schema, predicate.as_ref(), max_in_list_size)?;
-        let mut skipped: HashMap<&str, Cow<'_, RoaringBitmap>> = HashMap::new();
-        for (at, file) in self.files().iter().enumerate() {
-            let left_out = left_out.get(at).filter(|rows| !rows.is_empty());
-            let rows = match (left_out, file.deleted()) {
-                (None, None) => continue,
-                (Some(rows), None) => Cow::Borrowed(rows),
-                (None, Some(deleted)) => Cow::Borrowed(deleted.as_ref()),
-                (Some(rows), Some(deleted)) => Cow::Owned(rows | deleted.as_ref()),
-            };
-            skipped.insert(file.path(), rows);
-        }
+        let skipped = self.skipped(left_out);
         if let (Some(limit), None, true) = (limit, &predicate, skipped.is_empty()) {
             files = enough_for(files, limit);
         }
@@ -111,11 +98,16 @@ impl ClosedVersion {
             let files = files.iter().map(|file| file.statistics().as_ref());
             stats::total(&layout.file_schema, files)
         };
-        let statistics = stats::in_order(&statistics, order);
-        let statistics = match skipped.is_empty() {
-            true => statistics,
-            false => statistics.to_inexact(),
+        // The columns that tell the place of a row come last.
+        let places = match skipped.is_empty() {
+            true => None,
+            false => Some(place_fields(&schema)),
         };
+        let with_places: Vec<usize> = match &places {
+            None => order.clone(),
+            Some(_) => order.iter().copied().chain([usize::MAX; 2]).collect(),
+        };
+        let statistics = stats::in_order(&statistics, &with_places);
 
         let runtime = state.runtime_env();
         let store = match runtime.object_store(&layout.root_url) {
@@ -134,7 +126,7 @@ impl ClosedVersion {
             store,
             runtime.cache_manager.get_file_metadata_cache(),
         );
-        let mut source = ParquetSource::new(self.table_schema(&schema)?)
+        let mut source = ParquetSource::new(self.table_schema(&schema, places)?)
             .with_table_parquet_options(parquet)
             .with_parquet_file_reader_factory(Arc::new(reader));
         if let Some(predicate) = predicate {
@@ -152,44 +144,85 @@ impl ClosedVersion {
         } else {
             None
         };
-        let file_groups = groups
-            .files
-            .into_iter()
-            .map(|files| {
-                let files = files
-                    .iter()
-                    .map(|file| partitioned(file, order, skipped.get(file.path())));
-                Ok(FileGroup::new(files.collect::<Result<_>>()?))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        // Files are numbered as they are read.
+        let mut left_out = LeftOutRows::new();
+        let mut number = |file: &LiveFile| {
+            let rows = skipped.get(file.path());
+            left_out.push(rows.cloned());
+            u32::try_from(left_out.len() - 1).unwrap_or(u32::MAX)
+        };
+        let mut file_groups = Vec::with_capacity(groups.files.len());
+        for files in groups.files {
+            let files = files.into_iter().map(|file| {
+                let number = (!skipped.is_empty()).then(|| number(file));
+                partitioned(file, &with_places, number)
+            });
+            file_groups.push(FileGroup::new(files.collect()));
+        }
         let all: Vec<usize> = (0..order.len()).collect();
         let projection = projection.unwrap_or(&all);
         let in_scan = |at: &usize| order.iter().position(|column| column == at);
+        let mut scanned: Vec<usize> = projection.iter().filter_map(in_scan).collect();
+        if !skipped.is_empty() {
+            scanned.extend([order.len(), order.len() + 1]);
+        }
+        // Those left out are read as well.
+        let limit = limit.map(|limit| {
+            let left_out: u64 = skipped.values().map(|rows| rows.len()).sum();
+            limit.saturating_add(usize::try_from(left_out).unwrap_or(usize::MAX))
+        });
         let scan = FileScanConfigBuilder::new(layout.root_url.clone(), source)
             .with_file_groups(file_groups)
             .with_statistics(statistics)
             .with_limit(limit)
             .with_output_ordering(ordering.into_iter().collect())
-            .with_projection_indices(Some(projection.iter().filter_map(in_scan).collect()))?
+            .with_projection_indices(Some(scanned))?
             .with_expr_adapter(layout.spec.adapter())
             .build();
-        let scan = DataSourceExec::from_data_source(scan);
+        let mut scan: Arc<dyn ExecutionPlan> = DataSourceExec::from_data_source(scan);
+        if !skipped.is_empty() {
+            scan = Arc::new(LeftOutExec::new(scan, Arc::new(left_out))?);
+        }
         layout.spec.in_table_names(scan, projection)
     }
 
-    /// The columns in the order of a scan, divided into those of files and those that the log tells.
-    fn table_schema(&self, schema: &SchemaRef) -> Result<TableSchema> {
+    /// The rows to leave out of each file, by its path: `left_out` and those that the log calls deleted.
+    fn skipped(&self, left_out: &[Arc<RoaringBitmap>]) -> HashMap<&str, Arc<RoaringBitmap>> {
+        let mut skipped = HashMap::new();
+        for (at, file) in self.files().iter().enumerate() {
+            let left_out = left_out.get(at).filter(|rows| !rows.is_empty());
+            let rows = match (left_out, file.deleted()) {
+                (None, None) => continue,
+                (Some(rows), None) | (None, Some(rows)) => Arc::clone(rows),
+                (Some(rows), Some(deleted)) => Arc::new(rows.as_ref() | deleted.as_ref()),
+            };
+            skipped.insert(file.path(), rows);
+        }
+        skipped
+    }
+
+    /// The columns in the order of a scan, divided into those of files, those that the log tells, the number of the file,
+    /// and the number of the row.
+    fn table_schema(
+        &self,
+        schema: &SchemaRef,
+        places: Option<[FieldRef; 2]>,
+    ) -> Result<TableSchema> {
         let constants = self.layout().spec.delta_partitions().len();
-        if constants == 0 {
+        if constants == 0 && places.is_none() {
             return Ok(TableSchema::from(Arc::clone(schema)));
         }
         let held = schema.fields().len().saturating_sub(constants);
         let in_files: Vec<usize> = (0..held).collect();
-        let behind = schema.fields().iter().skip(held).cloned();
-        let in_files = Arc::new(schema.project(&in_files)?);
-        let behind: Vec<_> = behind.collect();
-        Ok(TableSchema::builder(in_files)
+        let mut behind: Vec<FieldRef> = schema.fields().iter().skip(held).cloned().collect();
+        let mut made = Vec::new();
+        if let Some([file, row]) = places {
+            behind.push(file);
+            made.push(row);
+        }
+        Ok(TableSchema::builder(Arc::new(schema.project(&in_files)?))
             .with_table_partition_cols(behind)
+            .with_virtual_columns(made)
             .build())
     }
 
@@ -292,51 +325,19 @@ fn enough_for(files: Vec<&Arc<LiveFile>>, limit: usize) -> Vec<&Arc<LiveFile>> {
         .collect()
 }
 
-fn partitioned(
-    file: &LiveFile,
-    order: &[usize],
-    left_out: Option<&Cow<'_, RoaringBitmap>>,
-) -> Result<PartitionedFile> {
+/// A file to read, with its number if the scan gives it one.
+fn partitioned(file: &LiveFile, order: &[usize], number: Option<u32>) -> PartitionedFile {
     let mut partitioned = PartitionedFile::new_from_meta(file.meta().clone());
-    let mut statistics = Arc::clone(file.statistics());
-    if !file.constants().is_empty() {
-        let values = file.constants().iter().map(|(_, value)| value.clone());
-        partitioned.partition_values = values.collect();
-        statistics = Arc::new(stats::in_order(&statistics, order));
-    }
-    let Some(left_out) = left_out else {
-        // Not by its own means: those take it that no value of a partition is NULL.
-        partitioned.statistics = Some(statistics);
-        return Ok(partitioned);
+    let values = file.constants().iter().map(|(_, value)| value.clone());
+    let number = number.map(|number| ScalarValue::UInt32(Some(number)));
+    partitioned.partition_values = values.chain(number).collect();
+    let statistics = match partitioned.partition_values.is_empty() {
+        true => Arc::clone(file.statistics()),
+        false => Arc::new(stats::in_order(file.statistics(), order)),
     };
-    let rows = file.rows().and_then(|rows| usize::try_from(rows).ok());
-    let rows = rows.ok_or_else(|| {
-        DataFusionError::Internal(format!("file {} does not tell its rows", file.path()))
-    })?;
-    let statistics = statistics.as_ref().clone().to_inexact();
-    partitioned.statistics = Some(Arc::new(statistics));
-    Ok(partitioned.with_extension(ParquetRowSelection::new(all_but(left_out, rows))))
-}
-
-/// All of `rows` rows but those left out.
-fn all_but(left_out: &RoaringBitmap, rows: usize) -> RowSelection {
-    let mut selectors = Vec::with_capacity(2 * usize::try_from(left_out.len()).unwrap_or_default());
-    let mut next = 0;
-    for row in left_out {
-        let row = row as usize;
-        if row >= rows {
-            break;
-        }
-        if row > next {
-            selectors.push(RowSelector::select(row - next));
-        }
-        selectors.push(RowSelector::skip(1));
-        next = row + 1;
-    }
-    if next < rows {
-        selectors.push(RowSelector::select(rows - next));
-    }
-    RowSelection::from(selectors)
+    // Not by its own means: those take it that no value of a partition is NULL.
+    partitioned.statistics = Some(statistics);
+    partitioned
 }
 
 /// Files that are read one after the other, for each partition of a plan.

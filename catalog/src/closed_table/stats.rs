@@ -4,7 +4,7 @@
 //! What is written is always a true bound, even where the protocol lets writers cut values short:
 //! timestamps have milliseconds there, so the smallest is rounded down and the largest up, and long
 //! strings end in a prefix that sorts before or after every value. What is read back is therefore
-//! exact only for numbers and dates.
+//! exact only for numbers and dates, and for timestamps where a tag of the file tells them to the microsecond.
 //!
 //! A float column that holds a NaN has no bounds: NaN sorts above all numbers in SQL, and
 //! JSON cannot say it.
@@ -69,9 +69,31 @@ pub(super) fn encode(schema: &Schema, rows: u64, columns: &[ColumnBounds]) -> St
     .to_string()
 }
 
+/// The bounds of timestamps to the microsecond, which the statistics of the log cannot tell: a JSON object with
+/// smallest and largest value, in microseconds, for each column. `None` if there are none.
+pub(super) fn encode_timestamps(schema: &Schema, columns: &[ColumnBounds]) -> Option<String> {
+    let mut bounds = Map::new();
+    for (field, column) in schema.fields().iter().zip(columns) {
+        if let (
+            Some(ScalarValue::TimestampMicrosecond(Some(min), _)),
+            Some(ScalarValue::TimestampMicrosecond(Some(max), _)),
+        ) = (&column.min, &column.max)
+        {
+            bounds.insert(field.name().clone(), Value::from(vec![*min, *max]));
+        }
+    }
+    (!bounds.is_empty()).then(|| Value::Object(bounds).to_string())
+}
+
 /// A file's statistics in terms of the table's schema. What the log does not tell, and so what it does not tell of columns
 /// that the file lacks, stays unknown.
-pub(super) fn decode(spec: &ClosedTableSpec, text: Option<&str>, bytes: u64) -> Statistics {
+/// `timestamps` is what [`encode_timestamps`] told, if the file was written by it.
+pub(super) fn decode(
+    spec: &ClosedTableSpec,
+    text: Option<&str>,
+    timestamps: Option<&str>,
+    bytes: u64,
+) -> Statistics {
     let schema = &spec.schema;
     let mut statistics = Statistics::new_unknown(schema);
     statistics.total_byte_size = Precision::Inexact(usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -83,6 +105,7 @@ pub(super) fn decode(spec: &ClosedTableSpec, text: Option<&str>, bytes: u64) -> 
     }
     let group = |name: &str| object.get(name).and_then(Value::as_object);
     let (mins, maxs, nulls) = (group("minValues"), group("maxValues"), group("nullCount"));
+    let timestamps = timestamps.and_then(|text| serde_json::from_str::<Value>(text).ok());
     for (files, column) in spec.columns.iter().zip(&mut statistics.column_statistics) {
         // Which of them the file has: each has its nulls counted, or no statistics at all.
         let in_file = |field: &&FieldRef| nulls.is_some_and(|g| g.contains_key(field.name()));
@@ -99,11 +122,20 @@ pub(super) fn decode(spec: &ClosedTableSpec, text: Option<&str>, bytes: u64) -> 
                 .and_then(|value| value.cast_to(to).ok())
                 .map_or(Precision::Absent, |value| precision(to, value))
         };
+        let exact = |at: usize| {
+            let bounds = timestamps.as_ref()?.get(field.name())?;
+            let value = bounds.get(at)?.as_i64()?;
+            let DataType::Timestamp(TimeUnit::Microsecond, zone) = to else {
+                return None;
+            };
+            let value = ScalarValue::TimestampMicrosecond(Some(value), zone.clone());
+            Some(Precision::Exact(value))
+        };
         let null_count = of(nulls).as_ref().and_then(as_usize);
         *column = ColumnStatistics {
             null_count: null_count.map_or(Precision::Absent, Precision::Exact),
-            min_value: bound(mins, false),
-            max_value: bound(maxs, true),
+            min_value: exact(0).unwrap_or_else(|| bound(mins, false)),
+            max_value: exact(1).unwrap_or_else(|| bound(maxs, true)),
             ..ColumnStatistics::new_unknown()
         };
     }
@@ -152,8 +184,8 @@ pub(super) fn in_order(statistics: &Statistics, order: &[usize]) -> Statistics {
     }
 }
 
-/// The statistics of several files together.
-pub(super) fn total<'a>(
+/// The statistics of several files, or parts of a table, together.
+pub(crate) fn total<'a>(
     schema: &Schema,
     files: impl Iterator<Item = &'a Statistics>,
 ) -> Statistics {

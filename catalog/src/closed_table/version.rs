@@ -23,6 +23,9 @@ use super::{ClosedTableError, Layout, Result, deletion_vector, stats};
 /// Tag of a file whose rows are known to be sorted by the key.
 pub(super) const SORTED_TAG: &str = "nyala.sorted";
 
+/// Tag of a file with the bounds of its timestamps to the microsecond; see [`stats::encode_timestamps`].
+pub(super) const TIMESTAMPS_TAG: &str = "nyala.timestamps";
+
 /// A file of a version.
 #[derive(Debug, Clone)]
 pub struct LiveFile {
@@ -326,7 +329,9 @@ fn live_file(layout: &Layout, view: &LogicalFileView) -> Result<LiveFile> {
         }
     };
     let constants = constants(layout, view, partition.as_ref())?;
-    let mut statistics = stats::decode(&layout.spec, view.stats().as_deref(), bytes);
+    let timestamps = tags.get(TIMESTAMPS_TAG).and_then(|value| value.as_deref());
+    let stats = view.stats();
+    let mut statistics = stats::decode(&layout.spec, stats.as_deref(), timestamps, bytes);
     if layout.spec.adopted.is_some() {
         if !sorted {
             stats::without_floats(&layout.spec, &mut statistics);

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use super::key_order::KeyOrder;
 use super::partition::{FilePartition, PARTITION_TAG, Partitioner};
 use super::stats::ColumnBounds;
-use super::version::SORTED_TAG;
+use super::version::{SORTED_TAG, TIMESTAMPS_TAG};
 use super::{
     ClosedTable, ClosedTableError, Layout, Result, file_format, partition, row_order, schema, stats,
 };
@@ -334,11 +334,14 @@ impl OpenFile {
     async fn finish(
         mut self,
         layout: &Layout,
-        tags: HashMap<String, Option<String>>,
+        mut tags: HashMap<String, Option<String>>,
     ) -> Result<WrittenFile> {
         let metadata = self.writer.finish().await?;
         let bytes = self.writer.bytes_written();
         let columns = bounds(&layout.file_schema, &metadata, self.columns)?;
+        if let Some(timestamps) = stats::encode_timestamps(&layout.file_schema, &columns) {
+            tags.insert(TIMESTAMPS_TAG.to_string(), Some(timestamps));
+        }
         // The store's own clock, so that this and what readers list agree.
         let stored = layout.store.head(&Path::from(self.path.as_str())).await?;
         let written_ms = stored.last_modified.timestamp_millis();

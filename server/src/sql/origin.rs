@@ -17,6 +17,7 @@ use crate::pg_catalog::{self, PG_CATALOG};
 use crate::sql::names::RelationName;
 use crate::sql::planner::Planner;
 use crate::sql::query;
+use crate::sql::shared_ctes::SharedRows;
 
 /// Key of a field's metadata with its origin, as `oid:number`.
 const ORIGIN: &str = "nyala.origin";
@@ -84,6 +85,7 @@ fn traced(planner: &Planner, plan: &LogicalPlan, index: usize) -> Option<Origin>
         LogicalPlan::Sort(sort) => traced(planner, &sort.input, index),
         LogicalPlan::Limit(limit) => traced(planner, &limit.input, index),
         LogicalPlan::SubqueryAlias(alias) => traced(planner, &alias.input, index),
+        LogicalPlan::Extension(node) => traced(planner, SharedRows::input_of(node)?, index),
         LogicalPlan::Window(window) if index < window.input.schema().fields().len() => {
             traced(planner, &window.input, index)
         }

@@ -48,7 +48,8 @@ use crate::sql::names::{self, RelationName};
 use crate::sql::origin::Origin;
 use crate::sql::types::PostgresTypes;
 use crate::sql::{
-    as_of, casts, dml, function_relations, normalize, numeric, parameters, parse, templates,
+    as_of, casts, conditions, dml, function_relations, normalize, numeric, parameters, parse,
+    shared_ctes, templates,
 };
 use crate::workload::Workload;
 
@@ -199,7 +200,8 @@ impl Planner {
             .state
             .analyzer()
             .execute_and_check(plan, self.options(), |_, _| {})?;
-        casts::rewrite_casts(plan, self.input, self.format)
+        let plan = casts::rewrite_casts(plan, self.input, self.format)?;
+        Ok(shared_ctes::share(plan)?)
     }
 
     /// A query's plan before type coercion: parameters have the types that their use gives them.
@@ -244,7 +246,8 @@ impl Planner {
                 false => Transformed::no(node),
             })
         })?;
-        Ok(cooperative.data)
+        let plan = conditions::cheap(cooperative.data)?;
+        Ok(shared_ctes::connect(plan)?)
     }
 
     /// Runs a physical plan where queries run.

@@ -16,6 +16,8 @@ use datafusion::logical_expr::{
 
 use super::column;
 
+use crate::sql::shared_ctes::SharedRows;
+
 /// What is assumed of a condition that says nothing about bounds.
 const UNKNOWN: f64 = 0.2;
 /// Of `=` with a value where the number of values is not known, `LIKE`, and a comparison of two columns.
@@ -59,6 +61,7 @@ impl Estimate {
                 let renamed = names.into_iter().zip(alias.schema.columns());
                 Some(inner.renamed(renamed))
             }
+            LogicalPlan::Extension(node) => Self::of(SharedRows::input_of(node)?),
             LogicalPlan::Projection(projection) => {
                 let inner = Self::of(&projection.input)?;
                 let outputs = projection.schema.columns();
