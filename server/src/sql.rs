@@ -14,6 +14,7 @@
 
 pub mod as_of;
 pub mod casts;
+pub mod checks;
 pub mod copy;
 pub mod date_comparison;
 pub mod ddl;
@@ -35,6 +36,7 @@ mod precedence;
 pub mod procedures;
 pub mod query;
 mod restore;
+pub mod sequences;
 mod templates;
 mod time_zone;
 pub mod types;

@@ -15,24 +15,30 @@ use nyala_catalog::types::SqlType;
 use nyala_catalog::{CatalogError, NewTable, NewView, Part, Transaction};
 use sqlparser::ast::{
     ColumnOption, CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType, Query,
-    SchemaName, Statement, TableConstraint, Truncate,
+    SchemaName, Statement, TableConstraint, Truncate, TruncateIdentityOption,
 };
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::names::{self, RelationName};
 use crate::sql::parse::CreateExternalTable;
+use crate::sql::parse::definitions::{Definition, SequenceOptions};
 use crate::sql::planner::Planner;
-use crate::sql::{casts, query, types};
+use crate::sql::{casts, query, sequences, types};
 
 mod alter;
+mod alter_checks;
 mod alter_default;
 mod alter_views;
+mod comment;
 pub mod index;
 mod options;
 mod partitioning;
+mod sequence;
+mod temporary;
 
 use index::Unique;
 use options::Options;
+use sequence::ColumnSequence;
 
 /// What a statement did: its tag, and notices for the client.
 pub struct Defined {
@@ -74,7 +80,11 @@ pub async fn run(
             clone: None,
         } => create_schema(transaction, schema_name, *if_not_exists)?,
         Statement::Drop {
-            object_type: object_type @ (ObjectType::Table | ObjectType::View | ObjectType::Schema),
+            object_type:
+                object_type @ (ObjectType::Table
+                | ObjectType::View
+                | ObjectType::Sequence
+                | ObjectType::Schema),
             if_exists,
             names,
             cascade,
@@ -98,9 +108,58 @@ pub async fn run(
             table: None,
             ..
         } => index::drop_indexes(planner, transaction, *if_exists, names)?,
+        Statement::Comment {
+            object_type,
+            object_name,
+            comment,
+            if_exists: false,
+        } => comment::run(
+            planner,
+            transaction,
+            *object_type,
+            object_name,
+            comment.as_deref(),
+        )?,
         Statement::Truncate(truncate) => run_truncate(planner, transaction, truncate).await?,
         _ => return Ok(None),
     }))
+}
+
+/// Runs a definition that has a tree of its own.
+pub fn define(
+    planner: &Planner,
+    transaction: &mut Transaction,
+    definition: &Definition,
+) -> Result<Defined> {
+    match definition {
+        Definition::CreateSequence {
+            name,
+            temporary,
+            if_not_exists,
+            options,
+        } => sequence::create(
+            planner,
+            transaction,
+            name,
+            *temporary,
+            *if_not_exists,
+            options,
+        ),
+        Definition::AlterSequence {
+            name,
+            if_exists,
+            options,
+            rename,
+        } => {
+            let rename = rename.as_ref();
+            sequence::alter(planner, transaction, name, *if_exists, options, rename)
+        }
+        Definition::CommentOnConstraint {
+            name,
+            table,
+            comment,
+        } => comment::on_constraint(planner, transaction, name, table, comment.as_deref()),
+    }
 }
 
 fn create_schema(
@@ -131,12 +190,16 @@ fn create_schema(
 /// Where a new relation goes, unless its name is taken and IF NOT EXISTS was given.
 fn place(
     planner: &Planner,
-    transaction: &Transaction,
+    transaction: &mut Transaction,
     name: &ObjectName,
     if_not_exists: bool,
+    temporary: bool,
 ) -> Result<Result<(Oid, String), Defined>> {
     let name = names::relation_name(name, &planner.database)?;
-    let schema = names::creation_schema(transaction.definitions(), &planner.search_path, &name)?;
+    let schema = match temporary::schema(planner, transaction, &name, temporary)? {
+        Some(schema) => schema,
+        None => names::creation_schema(transaction.definitions(), &planner.search_path, &name)?,
+    };
     if Part::split(&name.name).1 != Part::All {
         return Err(part_name(&name.name));
     }
@@ -163,7 +226,6 @@ fn part_name(name: &str) -> PgError {
 fn refuse_table_options(create: &CreateTable) -> Result<()> {
     let refused = [
         (create.or_replace, "CREATE OR REPLACE TABLE"),
-        (create.temporary, "CREATE TEMPORARY TABLE"),
         (
             create.transient || create.volatile || create.dynamic || create.iceberg,
             "this kind of table",
@@ -175,8 +237,11 @@ fn refuse_table_options(create: &CreateTable) -> Result<()> {
             create.partition_by.is_some() || create.partition_of.is_some(),
             "PARTITION BY",
         ),
-        (create.on_commit.is_some(), "ON COMMIT"),
-        (create.without_rowid || create.strict, "this table option"),
+        (create.strict, "this table option"),
+        (
+            create.without_rowid && create.query.is_none(),
+            "this table option",
+        ),
         (
             create.order_by.is_some() || create.cluster_by.is_some(),
             "this table option",
@@ -198,26 +263,46 @@ async fn create_table(
     create: &CreateTable,
 ) -> Result<Defined> {
     refuse_table_options(create)?;
-    let (schema, name) = match place(planner, transaction, &create.name, create.if_not_exists)? {
+    let (schema, name) = match place(
+        planner,
+        transaction,
+        &create.name,
+        create.if_not_exists,
+        create.temporary,
+    )? {
         Ok(place) => place,
         Err(skipped) => return Ok(skipped),
     };
+    let on_commit = temporary::on_commit(transaction, schema, create.on_commit.as_ref())?;
     let mut key: Option<(Option<String>, Vec<String>)> = None;
     let mut uniques = Vec::new();
+    let mut checks: Vec<(Option<String>, Expr)> = Vec::new();
+    let mut sequences: Vec<(usize, ColumnSequence)> = Vec::new();
     let mut columns = Vec::with_capacity(create.columns.len());
     for column in create.columns.iter().filter(|column| !has_no_type(column)) {
-        let (definition, is_key, unique) = column_definition(planner, column, &columns)?;
-        uniques.extend(unique);
-        if let Some(constraint) = is_key {
-            set_key(&mut key, constraint, vec![definition.name.clone()], &name)?;
+        let new = column_definition(planner, column, &columns)?;
+        uniques.extend(new.uniques);
+        checks.extend(new.checks);
+        sequences.extend(new.sequence.map(|sequence| (columns.len(), sequence)));
+        if let Some(constraint) = new.key {
+            set_key(
+                &mut key,
+                constraint,
+                vec![new.definition.name.clone()],
+                &name,
+            )?;
         }
-        columns.push(definition);
+        columns.push(new.definition);
     }
     for constraint in &create.constraints {
         let primary = match constraint {
             TableConstraint::PrimaryKey(primary) => primary,
             TableConstraint::Unique(unique) => {
                 uniques.push(Unique::new(unique, None, None)?);
+                continue;
+            }
+            TableConstraint::Check(check) => {
+                checks.push(alter_checks::given(check)?);
                 continue;
             }
             other => return Err(unsupported_constraint(other)),
@@ -277,7 +362,19 @@ async fn create_table(
     let closed_location = given.closed_location()?;
     let retention_s = given.retention_s(None);
     let schedules = given.schedules(Schedules::default(), closed_when.is_some())?;
-    let new = NewTable {
+    if on_commit.is_some() && closed_when.is_some() {
+        return Err(PgError::unsupported(
+            "a temporary table with closed_when is not supported",
+        ));
+    }
+    let mut owned = Vec::with_capacity(sequences.len());
+    for (at, wanted) in sequences {
+        if let Some(column) = columns.get_mut(at) {
+            let made = sequence::create_for_column(transaction, schema, &name, column, &wanted)?;
+            owned.push((made, column.name.clone(), wanted.identity));
+        }
+    }
+    let mut new = NewTable {
         schema,
         name,
         owner: BOOTSTRAP_ROLE_OID,
@@ -289,11 +386,20 @@ async fn create_table(
         schedules,
         retention_s,
         indexes,
+        checks: Vec::new(),
+        on_commit: on_commit.unwrap_or_default(),
     };
+    new.checks = alter_checks::of_new_table(planner, transaction, &new, checks)?;
     let table = transaction.create_table(new).await?;
+    for (sequence, column, identity) in owned {
+        sequence::own(transaction, sequence, table.def.oid, &column, identity)?;
+    }
     let Some(plan) = source else {
         return Ok(Defined::tag("CREATE TABLE"));
     };
+    if create.without_rowid {
+        return Ok(Defined::tag("CREATE TABLE AS"));
+    }
     let mut stream = query::run_plan(planner, &plan).await?;
     let mut count = 0;
     while let Some(batch) = stream.try_next().await? {
@@ -337,20 +443,37 @@ fn renamed(
 
 fn unsupported_constraint(constraint: &TableConstraint) -> PgError {
     let kind = match constraint {
-        TableConstraint::ForeignKey(_) => "FOREIGN KEY constraints are",
-        TableConstraint::Check(_) => "CHECK constraints are",
+        TableConstraint::ForeignKey(_) => return no_foreign_keys(),
+        TableConstraint::Check(_) => "this CHECK constraint is",
         _ => "this constraint is",
     };
     PgError::unsupported(format!("{kind} not supported"))
 }
 
-/// A column's definition, whether it is declared as the primary key (with the constraint's name), and whether as unique.
-#[allow(clippy::type_complexity)]
+/// What nobody enforces is not taken.
+fn no_foreign_keys() -> PgError {
+    PgError::unsupported("FOREIGN KEY constraints are not supported").with_hint(
+        "Leave REFERENCES and FOREIGN KEY out; an index on the columns makes joins and lookups by them fast.",
+    )
+}
+
+/// A column as CREATE TABLE or ADD COLUMN declares it.
+struct NewColumn {
+    definition: ColumnDef,
+    /// Whether it is declared as the primary key, with the constraint's name.
+    key: Option<Option<String>>,
+    uniques: Vec<Unique>,
+    /// Its CHECK constraints, with the names they were given.
+    checks: Vec<(Option<String>, Expr)>,
+    /// The sequence that its values come from.
+    sequence: Option<ColumnSequence>,
+}
+
 fn column_definition(
     planner: &Planner,
     column: &sqlparser::ast::ColumnDef,
     before: &[ColumnDef],
-) -> Result<(ColumnDef, Option<Option<String>>, Vec<Unique>)> {
+) -> Result<NewColumn> {
     let name = names::fold(&column.name);
     if before.iter().any(|other| other.name == name) {
         return Err(PgError::new(
@@ -358,7 +481,15 @@ fn column_definition(
             format!("column \"{name}\" specified more than once"),
         ));
     }
-    let ty = types::sql_type(&column.data_type)?;
+    let serial = sequence::serial_type(&column.data_type);
+    let mut sequence = serial.is_some().then(|| ColumnSequence {
+        identity: false,
+        options: SequenceOptions::default(),
+    });
+    let ty = match serial {
+        Some(ty) => ty,
+        None => types::sql_type(&column.data_type)?,
+    };
     if matches!(
         ty,
         SqlType::Regclass
@@ -374,22 +505,48 @@ fn column_definition(
             "column \"{name}\" cannot have type {ty}, which only system relations have"
         )));
     }
-    let mut definition = ColumnDef {
-        name,
-        ty,
-        not_null: false,
-        default: None,
-    };
+    let mut definition = ColumnDef::new(name, ty);
     let mut key = None;
     let mut uniques = Vec::new();
+    let mut checks = Vec::new();
+    let of_table = |message: &str| {
+        PgError::syntax(format!(
+            "{message} for column \"{}\"",
+            names::fold(&column.name)
+        ))
+    };
     for option in &column.options {
         match &option.option {
             ColumnOption::Null => {}
             ColumnOption::NotNull => definition.not_null = true,
-            ColumnOption::Default(expr) => {
-                check_default(planner, expr, &definition)?;
-                definition.default = Some(expr.to_string());
+            ColumnOption::Default(_) if sequence.is_some() => {
+                return Err(of_table("multiple default values specified"));
             }
+            ColumnOption::Default(expr) => {
+                definition.default = Some(default_of(planner, expr, &definition)?);
+            }
+            ColumnOption::Generated {
+                generated_as,
+                sequence_options,
+                generation_expr: None,
+                ..
+            } => {
+                if definition.default.is_some() || sequence.is_some() {
+                    return Err(of_table("both default and identity specified"));
+                }
+                definition.identity = sequence::identity_of(*generated_as);
+                let options = sequence_options.as_deref().unwrap_or_default();
+                sequence = Some(ColumnSequence {
+                    identity: true,
+                    options: sequence::identity_options(options)?,
+                });
+            }
+            ColumnOption::Check(check) => {
+                let (name, condition) = alter_checks::given(check)?;
+                let name = option.name.as_ref().map(names::fold).or(name);
+                checks.push((name, condition));
+            }
+            ColumnOption::ForeignKey(_) => return Err(no_foreign_keys()),
             ColumnOption::PrimaryKey(_) => key = Some(option.name.as_ref().map(names::fold)),
             ColumnOption::Unique(unique) => {
                 let name = option.name.as_ref().map(names::fold);
@@ -402,7 +559,22 @@ fn column_definition(
             }
         }
     }
-    Ok((definition, key, uniques))
+    definition.not_null |= sequence.is_some();
+    Ok(NewColumn {
+        definition,
+        key,
+        uniques,
+        checks,
+        sequence,
+    })
+}
+
+/// The text of a default, which names its sequences by OID.
+fn default_of(planner: &Planner, expr: &Expr, column: &ColumnDef) -> Result<String> {
+    let mut expr = expr.clone();
+    sequences::pin(&mut expr, &planner.view.definitions, &planner.search_path)?;
+    check_default(planner, &expr, column)?;
+    Ok(expr.to_string())
 }
 
 /// A default has to be an expression without columns that fits the column.
@@ -506,12 +678,7 @@ fn query_columns(schema: &arrow::datatypes::Schema) -> Result<Vec<ColumnDef>> {
             ));
         }
         let ty = SqlType::of_field(field);
-        columns.push(ColumnDef {
-            name,
-            ty,
-            not_null: false,
-            default: None,
-        });
+        columns.push(ColumnDef::new(name, ty));
     }
     Ok(columns)
 }
@@ -521,14 +688,17 @@ async fn create_view(
     transaction: &mut Transaction,
     create: &CreateView,
 ) -> Result<Defined> {
-    if create.materialized || create.temporary || create.secure || create.or_alter {
+    if create.materialized || create.secure || create.or_alter {
         return Err(PgError::unsupported("only plain views are supported"));
     }
     if create.options != CreateTableOptions::None {
         return Err(PgError::unsupported("view options are not supported"));
     }
     let name = names::relation_name(&create.name, &planner.database)?;
-    let schema = names::creation_schema(transaction.definitions(), &planner.search_path, &name)?;
+    let schema = match temporary::schema(planner, transaction, &name, create.temporary)? {
+        Some(schema) => schema,
+        None => names::creation_schema(transaction.definitions(), &planner.search_path, &name)?,
+    };
     let defined = Defined::tag("CREATE VIEW");
     if create.if_not_exists
         && transaction
@@ -561,6 +731,12 @@ async fn create_view(
         output = renamed(&output, &names);
     }
     let depends_on = planner.relations_of(source);
+    // As PostgreSQL: what is over temporary tables is temporary.
+    let definitions = Arc::clone(transaction.definitions());
+    let schema = match temporary::of_any(&definitions, &depends_on) {
+        Some(temporary) if name.schema.is_none() => temporary,
+        _ => schema,
+    };
     transaction.create_view(NewView {
         schema,
         name: name.name,
@@ -579,7 +755,13 @@ pub async fn create_external_table(
     transaction: &mut Transaction,
     create: &CreateExternalTable,
 ) -> Result<Defined> {
-    let (schema, name) = match place(planner, transaction, &create.name, create.if_not_exists)? {
+    let (schema, name) = match place(
+        planner,
+        transaction,
+        &create.name,
+        create.if_not_exists,
+        false,
+    )? {
         Ok(place) => place,
         Err(skipped) => return Ok(skipped),
     };
@@ -628,13 +810,19 @@ fn drop_all(
             Some(relation) => {
                 let fits = match relation {
                     Relation::View(_) => object_type == ObjectType::View,
+                    Relation::Sequence(_) => object_type == ObjectType::Sequence,
                     _ => object_type == ObjectType::Table,
                 };
                 if !fits {
                     return Err(PgError::new(
                         sqlstate::WRONG_OBJECT_TYPE,
                         format!("\"{}\" is not a {kind}", name.name),
-                    ));
+                    )
+                    .with_hint(match relation {
+                        Relation::View(_) => "Use DROP VIEW to remove a view.",
+                        Relation::Sequence(_) => "Use DROP SEQUENCE to remove a sequence.",
+                        _ => "Use DROP TABLE to remove a table.",
+                    }));
                 }
                 transaction.drop_relation(relation.oid(), cascade)?;
             }
@@ -692,13 +880,19 @@ async fn run_truncate(
     transaction: &mut Transaction,
     truncate: &Truncate,
 ) -> Result<Defined> {
+    let restarts = truncate.identity == Some(TruncateIdentityOption::Restart);
     if truncate.partitions.is_some() || truncate.on_cluster.is_some() {
         return Err(PgError::unsupported("TRUNCATE takes table names only"));
     }
     for target in &truncate.table_names {
         let name = names::relation_name(&target.name, &planner.database)?;
         match names::find(transaction.definitions(), &planner.search_path, &name)?.cloned() {
-            Some(Relation::Table(table)) => transaction.truncate(&table).await?,
+            Some(Relation::Table(table)) => {
+                transaction.truncate(&table).await?;
+                if restarts {
+                    transaction.restart_owned_sequences(table.def.oid)?;
+                }
+            }
             Some(_) => {
                 return Err(PgError::new(
                     sqlstate::WRONG_OBJECT_TYPE,
