@@ -17,20 +17,22 @@ pub(crate) fn row_text(rows: &RecordBatch, at: usize) -> String {
         .columns()
         .iter()
         .zip(schema.fields())
-        .map(|(column, field)| match ArrayFormatter::try_new(column, &options) {
-            Ok(formatter) => formatter
-                .value(at)
-                .try_to_string()
-                .map(|text| match SqlType::of_field(field) {
-                    // All values have one scale in Arrow, and each its own in PostgreSQL.
-                    SqlType::Numeric(None) if text.contains('.') => {
-                        text.trim_end_matches('0').trim_end_matches('.').to_string()
-                    }
-                    _ => text,
-                })
-                .unwrap_or_else(|_| "?".to_string()),
-            Err(_) => "?".to_string(),
-        })
+        .map(
+            |(column, field)| match ArrayFormatter::try_new(column, &options) {
+                Ok(formatter) => formatter
+                    .value(at)
+                    .try_to_string()
+                    .map(|text| match SqlType::of_field(field) {
+                        // All values have one scale in Arrow, and each its own in PostgreSQL.
+                        SqlType::Numeric(None) if text.contains('.') => {
+                            text.trim_end_matches('0').trim_end_matches('.').to_string()
+                        }
+                        _ => text,
+                    })
+                    .unwrap_or_else(|_| "?".to_string()),
+                Err(_) => "?".to_string(),
+            },
+        )
         .collect();
     values.join(", ")
 }

@@ -12,17 +12,34 @@ use crate::harness::{TestResult, expect, expect_eq, trial};
 /// The suite.
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("constraints::values_are_given_out_once", values_are_given_out_once),
-        trial("constraints::a_stopped_server_skips_no_value", a_stopped_server_skips_no_value),
-        trial("constraints::definitions_are_durable", definitions_are_durable),
-        trial("constraints::errors_name_the_schema", errors_name_the_schema),
-        trial("constraints::temporary_rows_go_with_the_session", temporary_rows_go),
+        trial(
+            "constraints::values_are_given_out_once",
+            values_are_given_out_once,
+        ),
+        trial(
+            "constraints::a_stopped_server_skips_no_value",
+            a_stopped_server_skips_no_value,
+        ),
+        trial(
+            "constraints::definitions_are_durable",
+            definitions_are_durable,
+        ),
+        trial(
+            "constraints::errors_name_the_schema",
+            errors_name_the_schema,
+        ),
+        trial(
+            "constraints::temporary_rows_go_with_the_session",
+            temporary_rows_go,
+        ),
     ]
 }
 
 fn values_are_given_out_once() -> TestResult {
     let mut server = Server::fresh()?;
-    server.connect()?.simple("CREATE SEQUENCE s; CREATE TABLE t (id bigserial PRIMARY KEY, n int)")?;
+    server
+        .connect()?
+        .simple("CREATE SEQUENCE s; CREATE TABLE t (id bigserial PRIMARY KEY, n int)")?;
     let mut seen: HashSet<String> = HashSet::new();
     for round in 0..3 {
         let login = server.login(DATABASE);
@@ -38,7 +55,9 @@ fn values_are_given_out_once() -> TestResult {
                             1 => "SELECT nextval('s') FROM generate_series(1, 7)",
                             _ => "INSERT INTO t (n) VALUES (1), (2)",
                         };
-                        let replies = wire.simple(sql).map_err(|error| format!("{worker}: {error}"))?;
+                        let replies = wire
+                            .simple(sql)
+                            .map_err(|error| format!("{worker}: {error}"))?;
                         for reply in replies {
                             values.extend(reply.texts().into_iter().flatten());
                         }
@@ -48,7 +67,9 @@ fn values_are_given_out_once() -> TestResult {
             })
             .collect();
         for worker in workers {
-            let values = worker.join().map_err(|_| Failed::from("a worker panicked"))??;
+            let values = worker
+                .join()
+                .map_err(|_| Failed::from("a worker panicked"))??;
             for value in values {
                 expect(seen.insert(value.clone()), || {
                     format!("round {round}: value {value} was given out twice")
@@ -58,7 +79,11 @@ fn values_are_given_out_once() -> TestResult {
         server.crash()?;
     }
     let mut wire = server.connect()?;
-    expect_eq("rows", &wire.number("SELECT count(*) FROM t")?, &(3 * 4 * 20 * 2))?;
+    expect_eq(
+        "rows",
+        &wire.number("SELECT count(*) FROM t")?,
+        &(3 * 4 * 20 * 2),
+    )?;
     expect_eq(
         "keys",
         &wire.number("SELECT count(DISTINCT id) FROM t")?,
@@ -107,7 +132,11 @@ fn definitions_are_durable() -> TestResult {
         "SELECT obj_description('t'::regclass), col_description('t'::regclass, 2), \
          (SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conname = 'low')",
     )?;
-    expect_eq("comments", &texts, &vec![["table", "column", "check"].map(String::from).to_vec()])
+    expect_eq(
+        "comments",
+        &texts,
+        &vec![["table", "column", "check"].map(String::from).to_vec()],
+    )
 }
 
 fn errors_name_the_schema() -> TestResult {
@@ -146,7 +175,9 @@ fn temporary_rows_go() -> TestResult {
     wire.simple("CREATE TEMP TABLE mine (id serial PRIMARY KEY, n int); INSERT INTO mine (n) SELECT g FROM generate_series(1, 100) g")?;
     expect_eq("rows", &wire.number("SELECT count(*) FROM mine")?, &100)?;
     let unseen = other.simple("SELECT * FROM mine");
-    expect(unseen.is_err(), || "another session sees the table".to_string())?;
+    expect(unseen.is_err(), || {
+        "another session sees the table".to_string()
+    })?;
     other.simple("CREATE TEMP TABLE mine (other text); INSERT INTO mine VALUES ('x')")?;
     expect_eq("rows", &wire.number("SELECT count(*) FROM mine")?, &100)?;
     wire.terminate();
@@ -154,7 +185,9 @@ fn temporary_rows_go() -> TestResult {
     server.crash()?;
     let mut wire = server.connect()?;
     let gone = wire.simple("SELECT * FROM mine");
-    expect(gone.is_err(), || "a temporary table outlives its server".to_string())?;
+    expect(gone.is_err(), || {
+        "a temporary table outlives its server".to_string()
+    })?;
     expect_eq(
         "relations",
         &wire.number("SELECT count(*) FROM pg_class WHERE relpersistence = 't'")?,

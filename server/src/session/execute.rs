@@ -86,13 +86,9 @@ impl Session {
         if let Some(outcome) = self.control(statement).await? {
             return Ok(outcome);
         }
-        if let Statement::Discard {
-            object_type: DiscardObject::ALL | DiscardObject::TEMP,
-        } = statement
-        {
-            if matches!(self.state, super::State::Idle) || is_discard_temp(statement) {
-                self.discard_temporary().await?;
-            }
+        let idle = matches!(self.state, super::State::Idle);
+        if is_discard_temp(statement) || (idle && is_discard_all(statement)) {
+            self.discard_temporary().await?;
         }
         if let Some(outcome) = self.variable(statement)? {
             return Ok(outcome);
@@ -448,6 +444,15 @@ fn is_discard_temp(statement: &Statement) -> bool {
         statement,
         Statement::Discard {
             object_type: DiscardObject::TEMP
+        }
+    )
+}
+
+fn is_discard_all(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Discard {
+            object_type: DiscardObject::ALL
         }
     )
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::{DFSchemaRef, DataFusionError};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchemaRef, DataFusionError};
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::simplify::SimplifyContext;
@@ -287,7 +287,9 @@ fn plain(expr: &Expr, columns: &[ColumnDef]) -> String {
                     | Expr::Like { .. }
                     | Expr::InList { .. }
             );
-            let inner = shown.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
+            let inner = shown
+                .strip_prefix('(')
+                .and_then(|text| text.strip_suffix(')'));
             match inner.filter(|_| has_own) {
                 Some(inner) => inner.to_string(),
                 None => shown,

@@ -8,34 +8,38 @@ use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Expr as PlanExpr;
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{
-    BOOTSTRAP_ROLE_OID, ColumnDef, Oid, PUBLIC_SCHEMA_OID, Relation, Schedules, arrow_schema,
+    BOOTSTRAP_ROLE_OID, ColumnDef, Oid, Relation, Schedules, arrow_schema,
 };
 use nyala_catalog::external_table::open_external;
 use nyala_catalog::types::SqlType;
 use nyala_catalog::{CatalogError, NewTable, NewView, Part, Transaction};
 use sqlparser::ast::{
-    ColumnOption, CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType, Query,
-    SchemaName, Statement, TableConstraint, Truncate, TruncateIdentityOption,
+    CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType, Query, SchemaName,
+    Statement, TableConstraint, Truncate, TruncateIdentityOption,
 };
 
 use crate::error::{PgError, Result, sqlstate};
-use crate::sql::names::{self, RelationName};
+use crate::sql::names;
 use crate::sql::parse::CreateExternalTable;
-use crate::sql::parse::definitions::{Definition, SequenceOptions};
+use crate::sql::parse::definitions::Definition;
 use crate::sql::planner::Planner;
-use crate::sql::{casts, query, sequences, types};
+use crate::sql::{casts, query};
 
 mod alter;
 mod alter_checks;
 mod alter_default;
 mod alter_views;
+mod columns;
 mod comment;
+mod dropping;
 pub mod index;
 mod options;
 mod partitioning;
 mod sequence;
 mod temporary;
 
+use columns::{NewColumn, column_definition, default_of};
+use dropping::drop_all;
 use index::Unique;
 use options::Options;
 use sequence::ColumnSequence;
@@ -457,155 +461,6 @@ fn no_foreign_keys() -> PgError {
     )
 }
 
-/// A column as CREATE TABLE or ADD COLUMN declares it.
-struct NewColumn {
-    definition: ColumnDef,
-    /// Whether it is declared as the primary key, with the constraint's name.
-    key: Option<Option<String>>,
-    uniques: Vec<Unique>,
-    /// Its CHECK constraints, with the names they were given.
-    checks: Vec<(Option<String>, Expr)>,
-    /// The sequence that its values come from.
-    sequence: Option<ColumnSequence>,
-}
-
-fn column_definition(
-    planner: &Planner,
-    column: &sqlparser::ast::ColumnDef,
-    before: &[ColumnDef],
-) -> Result<NewColumn> {
-    let name = names::fold(&column.name);
-    if before.iter().any(|other| other.name == name) {
-        return Err(PgError::new(
-            sqlstate::DUPLICATE_COLUMN,
-            format!("column \"{name}\" specified more than once"),
-        ));
-    }
-    let serial = sequence::serial_type(&column.data_type);
-    let mut sequence = serial.is_some().then(|| ColumnSequence {
-        identity: false,
-        options: SequenceOptions::default(),
-    });
-    let ty = match serial {
-        Some(ty) => ty,
-        None => types::sql_type(&column.data_type)?,
-    };
-    if matches!(
-        ty,
-        SqlType::Regclass
-            | SqlType::Regtype
-            | SqlType::Regproc
-            | SqlType::Int2vector
-            | SqlType::Oidvector
-            | SqlType::Oid
-            | SqlType::Name
-            | SqlType::Char
-    ) {
-        return Err(PgError::unsupported(format!(
-            "column \"{name}\" cannot have type {ty}, which only system relations have"
-        )));
-    }
-    let mut definition = ColumnDef::new(name, ty);
-    let mut key = None;
-    let mut uniques = Vec::new();
-    let mut checks = Vec::new();
-    let of_table = |message: &str| {
-        PgError::syntax(format!(
-            "{message} for column \"{}\"",
-            names::fold(&column.name)
-        ))
-    };
-    for option in &column.options {
-        match &option.option {
-            ColumnOption::Null => {}
-            ColumnOption::NotNull => definition.not_null = true,
-            ColumnOption::Default(_) if sequence.is_some() => {
-                return Err(of_table("multiple default values specified"));
-            }
-            ColumnOption::Default(expr) => {
-                definition.default = Some(default_of(planner, expr, &definition)?);
-            }
-            ColumnOption::Generated {
-                generated_as,
-                sequence_options,
-                generation_expr: None,
-                ..
-            } => {
-                if definition.default.is_some() || sequence.is_some() {
-                    return Err(of_table("both default and identity specified"));
-                }
-                definition.identity = sequence::identity_of(*generated_as);
-                let options = sequence_options.as_deref().unwrap_or_default();
-                sequence = Some(ColumnSequence {
-                    identity: true,
-                    options: sequence::identity_options(options)?,
-                });
-            }
-            ColumnOption::Check(check) => {
-                let (name, condition) = alter_checks::given(check)?;
-                let name = option.name.as_ref().map(names::fold).or(name);
-                checks.push((name, condition));
-            }
-            ColumnOption::ForeignKey(_) => return Err(no_foreign_keys()),
-            ColumnOption::PrimaryKey(_) => key = Some(option.name.as_ref().map(names::fold)),
-            ColumnOption::Unique(unique) => {
-                let name = option.name.as_ref().map(names::fold);
-                uniques.push(Unique::new(unique, name, Some(&definition.name))?);
-            }
-            other => {
-                return Err(PgError::unsupported(format!(
-                    "column option {other} is not supported"
-                )));
-            }
-        }
-    }
-    definition.not_null |= sequence.is_some();
-    Ok(NewColumn {
-        definition,
-        key,
-        uniques,
-        checks,
-        sequence,
-    })
-}
-
-/// The text of a default, which names its sequences by OID.
-fn default_of(planner: &Planner, expr: &Expr, column: &ColumnDef) -> Result<String> {
-    let mut expr = expr.clone();
-    sequences::pin(&mut expr, &planner.view.definitions, &planner.search_path)?;
-    check_default(planner, &expr, column)?;
-    Ok(expr.to_string())
-}
-
-/// A default has to be an expression without columns that fits the column.
-fn check_default(planner: &Planner, expr: &Expr, column: &ColumnDef) -> Result<()> {
-    let empty = datafusion::common::DFSchema::empty();
-    let planned = planner
-        .expression(&expr.to_string(), &empty)
-        .map_err(|error| {
-            if error.code == sqlstate::UNDEFINED_COLUMN {
-                PgError::unsupported("cannot use column reference in DEFAULT expression")
-            } else {
-                error
-            }
-        })?;
-    // A literal that is no value of the type is found now, not at the first INSERT.
-    if let PlanExpr::Literal(value, _) = planned
-        && !value.is_null()
-    {
-        let field = SqlType::of_arrow(&value.data_type()).field(&column.name, true);
-        let format = &planner.format;
-        casts::assign(
-            &value.to_array()?,
-            &field,
-            &column.ty,
-            &planner.input,
-            format,
-        )?;
-    }
-    Ok(())
-}
-
 fn set_key(
     key: &mut Option<(Option<String>, Vec<String>)>,
     name: Option<String>,
@@ -773,106 +628,6 @@ pub async fn create_external_table(
     let (owner, location) = (BOOTSTRAP_ROLE_OID, &create.location);
     transaction.create_external_table(schema, &name, owner, create.format, location, columns)?;
     Ok(Defined::tag("CREATE TABLE"))
-}
-
-fn drop_all(
-    planner: &Planner,
-    transaction: &mut Transaction,
-    object_type: ObjectType,
-    if_exists: bool,
-    names: &[ObjectName],
-    cascade: bool,
-) -> Result<Defined> {
-    let mut defined = Defined::tag(&format!("DROP {object_type}"));
-    for name in names {
-        if object_type == ObjectType::Schema {
-            let name = names::single_name(name)?;
-            let found = transaction
-                .definitions()
-                .schema(&name)
-                .map(|schema| schema.oid);
-            match found {
-                Some(PUBLIC_SCHEMA_OID) | None if names::system_schema(&name).is_some() => {
-                    return Err(required_schema(&name));
-                }
-                Some(oid) => transaction.drop_schema(oid, cascade)?,
-                None if if_exists => {
-                    defined =
-                        defined.with_notice(format!("schema \"{name}\" does not exist, skipping"));
-                }
-                None => return Err(names::undefined_schema(&name)),
-            }
-            continue;
-        }
-        let name = names::relation_name(name, &planner.database)?;
-        let kind = object_type.to_string().to_lowercase();
-        match find_to_drop(planner, transaction, &name, if_exists)? {
-            Some(relation) => {
-                let fits = match relation {
-                    Relation::View(_) => object_type == ObjectType::View,
-                    Relation::Sequence(_) => object_type == ObjectType::Sequence,
-                    _ => object_type == ObjectType::Table,
-                };
-                if !fits {
-                    return Err(PgError::new(
-                        sqlstate::WRONG_OBJECT_TYPE,
-                        format!("\"{}\" is not a {kind}", name.name),
-                    )
-                    .with_hint(match relation {
-                        Relation::View(_) => "Use DROP VIEW to remove a view.",
-                        Relation::Sequence(_) => "Use DROP SEQUENCE to remove a sequence.",
-                        _ => "Use DROP TABLE to remove a table.",
-                    }));
-                }
-                transaction.drop_relation(relation.oid(), cascade)?;
-            }
-            None if is_index(planner, transaction, &name)? => {
-                return Err(PgError::new(
-                    sqlstate::WRONG_OBJECT_TYPE,
-                    format!("\"{}\" is not a {kind}", name.name),
-                )
-                .with_hint("Use DROP INDEX to remove an index."));
-            }
-            None if if_exists => {
-                defined =
-                    defined.with_notice(format!("{kind} \"{name}\" does not exist, skipping"));
-            }
-            None => {
-                return Err(PgError::new(
-                    sqlstate::UNDEFINED_TABLE,
-                    format!("{kind} \"{name}\" does not exist"),
-                ));
-            }
-        }
-    }
-    Ok(defined)
-}
-
-fn is_index(planner: &Planner, transaction: &Transaction, name: &RelationName) -> Result<bool> {
-    match index::find_index(transaction.definitions(), &planner.search_path, name) {
-        Err(error) if error.code == sqlstate::UNDEFINED_SCHEMA => Ok(false),
-        found => Ok(found?.is_some()),
-    }
-}
-
-fn required_schema(name: &str) -> PgError {
-    PgError::new(
-        sqlstate::DEPENDENT_OBJECTS,
-        format!("cannot drop schema {name} because it is required by the database system"),
-    )
-}
-
-fn find_to_drop(
-    planner: &Planner,
-    transaction: &Transaction,
-    name: &RelationName,
-    if_exists: bool,
-) -> Result<Option<Relation>> {
-    match names::find(transaction.definitions(), &planner.search_path, name) {
-        Ok(relation) => Ok(relation.cloned()),
-        Err(error) if if_exists && error.code == sqlstate::UNDEFINED_SCHEMA => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 async fn run_truncate(

@@ -327,15 +327,18 @@ pub(super) async fn run(
 
 /// The statement with the rows of its source in the place of the source, if these have an order and values of sequences go
 /// by it. The planner gives a subquery's order up.
-async fn in_order(
-    planner: &mut Planner,
-    insert: &Insert,
-    table: &Table,
-) -> Result<Option<Insert>> {
-    let Some(source) = insert.source.as_ref().filter(|source| source.order_by.is_some()) else {
+async fn in_order(planner: &mut Planner, insert: &Insert, table: &Table) -> Result<Option<Insert>> {
+    let Some(source) = &insert.source else {
         return Ok(None);
     };
-    let given = table.def.columns.iter().filter_map(|column| column.default.as_ref());
+    if source.order_by.is_none() || matches!(source.body.as_ref(), SetExpr::Values(_)) {
+        return Ok(None);
+    }
+    let given = table
+        .def
+        .columns
+        .iter()
+        .filter_map(|column| column.default.as_ref());
     let mut volatile = false;
     for default in given {
         let expr = planner.expression(default, &datafusion::common::DFSchema::empty())?;

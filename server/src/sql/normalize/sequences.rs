@@ -8,8 +8,8 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Query, SelectItem, SetExpr, TableFactor, Value,
-    visit_expressions, visit_expressions_mut,
+    BinaryOperator, Expr, GroupByExpr, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr,
+    TableFactor, Value, visit_expressions, visit_expressions_mut,
 };
 
 use crate::sql::names;
@@ -71,7 +71,7 @@ fn value(query: &Query) -> Option<Expr> {
         && select.having.is_none()
         && ungrouped
         && from.joins.is_empty()
-        && functions::system_relation(name).is_some_and(|(table, _)| table == RELATION)
+        && is_relation(name)
         && !functions::calls_aggregate_or_set(value);
     if !plain {
         return None;
@@ -106,7 +106,10 @@ fn value(query: &Query) -> Option<Expr> {
         else_result: None,
     };
     let replaced = visit_expressions_mut(&mut looked_up, |part| {
-        if matches!(part, Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. }) {
+        if matches!(
+            part,
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. }
+        ) {
             return ControlFlow::Break(());
         }
         if let Some(column) = column_of(part, &alias) {
@@ -118,6 +121,13 @@ fn value(query: &Query) -> Option<Expr> {
         ControlFlow::Continue(())
     });
     replaced.is_continue().then_some(looked_up)
+}
+
+fn is_relation(name: &ObjectName) -> bool {
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(name)] => names::fold(name) == RELATION,
+        _ => functions::system_relation(name).is_some_and(|(table, _)| table == RELATION),
+    }
 }
 
 fn field(key: &Expr, column: &str) -> Expr {

@@ -285,9 +285,9 @@ impl Body<'_> {
                 b'D' => error.detail = Some(value),
                 b'H' => error.hint = Some(value),
                 b'W' => error.context = Some(value),
-            b's' => error.schema = Some(value),
-            b't' => error.table = Some(value),
-            b'n' => error.constraint = Some(value),
+                b's' => error.schema = Some(value),
+                b't' => error.table = Some(value),
+                b'n' => error.constraint = Some(value),
                 b'P' => error.position = value.parse().ok(),
                 _ => {}
             }
