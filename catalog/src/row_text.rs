@@ -13,6 +13,7 @@ pub(crate) fn row_text(rows: &RecordBatch, at: usize) -> String {
         // Stored instants are in UTC.
         .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f+00"));
     let schema = rows.schema();
+    let unlimited = SqlType::Numeric(None).arrow_type();
     let values: Vec<String> = rows
         .columns()
         .iter()
@@ -22,17 +23,23 @@ pub(crate) fn row_text(rows: &RecordBatch, at: usize) -> String {
                 Ok(formatter) => formatter
                     .value(at)
                     .try_to_string()
-                    .map(|text| match SqlType::of_field(field) {
-                        // All values have one scale in Arrow, and each its own in PostgreSQL.
-                        SqlType::Numeric(None) if text.contains('.') => {
-                            text.trim_end_matches('0').trim_end_matches('.').to_string()
-                        }
-                        _ => text,
-                    })
+                    .map(
+                        |text| match *field.data_type() == unlimited && text.contains('.') {
+                            // All values have one scale in Arrow, and each its own in PostgreSQL.
+                            true => trimmed(&text),
+                            false => text,
+                        },
+                    )
                     .unwrap_or_else(|_| "?".to_string()),
                 Err(_) => "?".to_string(),
             },
         )
         .collect();
     values.join(", ")
+}
+
+/// A decimal without the zeros at its end.
+fn trimmed(text: &str) -> String {
+    let digits = text.trim_end_matches('0');
+    digits.trim_end_matches('.').to_string()
 }

@@ -175,3 +175,43 @@ fn check_bounds(def: &SequenceDef, value: i64) -> Result<()> {
         ),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(increment: i64, min: i64, max: i64) -> SequenceRule {
+        SequenceRule {
+            ty: SqlType::Int8,
+            start: min,
+            increment,
+            min,
+            max,
+            cache: 1,
+            cycle: false,
+        }
+    }
+
+    #[test]
+    fn values_end_at_the_bounds_without_overflow() {
+        let up = rule(3, 1, 10);
+        assert_eq!(up.next(7), Some(10));
+        assert_eq!(up.next(8), None);
+        assert_eq!((up.left(1), up.left(2), up.left(10)), (4, 3, 1));
+        let down = rule(-4, -10, -1);
+        assert_eq!(down.next(-5), Some(-9));
+        assert_eq!(down.next(-9), None);
+        assert_eq!((down.left(-1), down.again()), (3, -1));
+        let all = rule(i64::MAX, i64::MIN, i64::MAX);
+        assert_eq!(all.next(1), None);
+        assert_eq!(all.left(i64::MIN), 3);
+        assert_eq!(rule(1, i64::MIN, i64::MAX).left(i64::MIN), u64::MAX);
+    }
+
+    #[test]
+    fn a_default_names_its_sequence_by_number() {
+        assert!(is_used_by("nextval(17) + 1", 17));
+        assert!(!is_used_by("nextval(170)", 17));
+        assert!(!is_used_by("'nextval'", 17));
+    }
+}

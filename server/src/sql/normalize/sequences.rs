@@ -120,7 +120,21 @@ fn value(query: &Query) -> Option<Expr> {
         }
         ControlFlow::Continue(())
     });
-    replaced.is_continue().then_some(looked_up)
+    if replaced.is_break() {
+        return None;
+    }
+    // A CASE forgets that its text is JSON.
+    let is_json = match value {
+        Expr::Function(call) => {
+            let name = call.name.0.last().and_then(|name| name.as_ident());
+            name.is_some_and(|name| names::fold(name).starts_with("json_"))
+        }
+        _ => false,
+    };
+    Some(match is_json {
+        true => build::call("json_in", vec![looked_up]),
+        false => looked_up,
+    })
 }
 
 fn is_relation(name: &ObjectName) -> bool {
