@@ -30,6 +30,7 @@ use crate::object_stores::ObjectStores;
 use crate::restore_point::RestorePoint;
 use crate::row_cache::RowCache;
 use crate::row_store::{RowStore, Space, StoreSnapshot, meta_key};
+use crate::sequence::values::Sequences;
 use crate::shadow_log::ShadowLogs;
 use crate::table_handles::Handles;
 use crate::transaction::{Retired, Transaction};
@@ -53,6 +54,9 @@ pub(crate) const FORMAT_ALTERED: u64 = 2;
 /// Version of the format of a database with a `columnar_url`, which is not looked for by servers of earlier ones, and of one with
 /// a table made of files that were there: servers of earlier ones would look for them elsewhere.
 pub(crate) const FORMAT_ELSEWHERE: u64 = 3;
+
+/// Version of the format of a database with sequences or constraints, which servers of earlier ones would not keep to.
+pub(crate) const FORMAT_CONSTRAINED: u64 = 4;
 
 /// Folder in the data directory with temporary files; whoever starts the server empties it.
 pub const TEMPORARY_FOLDER: &str = "temporary";
@@ -133,6 +137,7 @@ pub struct Catalog {
     pub(crate) shadow_logs: Arc<ShadowLogs>,
     pub(crate) fresh_rows: FreshRows,
     pub(crate) next_job: AtomicU64,
+    pub(crate) sequences: Sequences,
     globals: Mutex<Cached<Globals>>,
     definitions: Mutex<HashMap<Oid, Cached<Definitions>>>,
     closed_tables: Mutex<HashMap<StorageId, Handles>>,
@@ -162,11 +167,11 @@ impl Catalog {
         })?);
         let snapshot = store.snapshot();
         let format = snapshot.meta_number(meta_key::FORMAT)?;
-        if format > FORMAT_ELSEWHERE {
+        if format > FORMAT_CONSTRAINED {
             return Err(CatalogError::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "data directory has format {format}, this server reads formats up to {FORMAT_ELSEWHERE}"
+                    "data directory has format {format}, this server reads formats up to {FORMAT_CONSTRAINED}"
                 ),
             ));
         }
@@ -220,6 +225,7 @@ impl Catalog {
             shadow_logs,
             fresh_rows: FreshRows::new(),
             next_job: AtomicU64::new(next_job),
+            sequences: Sequences::default(),
             globals: Mutex::new(Cached {
                 version: 0,
                 value: Arc::default(),
@@ -318,6 +324,12 @@ impl Catalog {
         }
         for relation in definitions.relations() {
             meta.push((meta_key::relation(database.oid, relation.oid()), None));
+            if let Relation::Sequence(def) = relation {
+                retired.push(Retired {
+                    storage: def.storage,
+                    closed_folder: None,
+                });
+            }
             if let Relation::Table(table) = relation {
                 meta.push((meta_key::manifest(table.def.storage), None));
                 meta.push((meta_key::snapshot(table.def.storage), None));
@@ -335,6 +347,9 @@ impl Catalog {
                     closed_folder: None,
                 }));
             }
+        }
+        for (oid, _) in definitions.comments() {
+            meta.push((meta_key::comment(database.oid, oid), None));
         }
         let csn = self.commit_meta(meta).await?;
         self.definitions.lock().remove(&database.oid);
@@ -480,6 +495,17 @@ impl Catalog {
         }
         for relation in load_all::<RelationDef>(snapshot, &meta_key::relations(database.oid))? {
             definitions.put_relation(Relation::new(relation)?)?;
+        }
+        let prefix = meta_key::comments(database.oid);
+        for entry in snapshot.prefix(Space::Meta, &prefix)? {
+            let (key, value) = entry.into_inner()?;
+            let oid = std::str::from_utf8(&key)
+                .ok()
+                .and_then(|key| key.strip_prefix(&prefix))
+                .and_then(|hex| Oid::from_str_radix(hex, 16).ok())
+                .ok_or_else(|| CatalogError::corrupted("comment without an object"))?;
+            let text = String::from_utf8_lossy(&value).into_owned();
+            definitions.put_comment(oid, Some(text));
         }
         let value = Arc::new(definitions);
         let mut cache = self.definitions.lock();

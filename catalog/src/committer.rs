@@ -84,6 +84,11 @@ impl Counters {
         self.definitions_epoch.load(Ordering::Acquire)
     }
 
+    /// Says that definitions have changed which no commit changes.
+    pub(crate) fn definitions_changed(&self) {
+        self.definitions_epoch.fetch_add(1, Ordering::Release);
+    }
+
     /// A new storage identifier.
     pub fn storage(&self) -> StorageId {
         self.next_storage.fetch_add(1, Ordering::Relaxed)

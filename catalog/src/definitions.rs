@@ -16,7 +16,9 @@ use crate::column_history::ColumnHistory;
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::index::{self, Index, IndexDef};
 use crate::partitioning::PartitionField;
+use crate::row_checks::{CheckDef, RowChecks};
 use crate::row_codec::RowCodec;
+use crate::sequence::SequenceDef;
 use crate::types::SqlType;
 
 /// Object identifier, unique over the whole server and stable across restarts.
@@ -87,6 +89,29 @@ pub struct SchemaDef {
     pub owner: Oid,
 }
 
+/// Whether the values of a column come from a sequence that is part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Identity {
+    /// Always: a statement has to say that it overrides them.
+    Always,
+    /// Where a statement gives none.
+    Default,
+}
+
+/// What a commit does to a temporary table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnCommit {
+    /// Nothing.
+    #[default]
+    Preserve,
+    /// Empties it.
+    Delete,
+    /// Drops it.
+    Drop,
+}
+
 /// A column of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnDef {
@@ -99,6 +124,26 @@ pub struct ColumnDef {
     pub not_null: bool,
     /// SQL text of the default, if any.
     pub default: Option<String>,
+    /// Present on identity columns, whose default is the next value of their sequence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// What COMMENT ON said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+impl ColumnDef {
+    /// A column that can be NULL and has no default.
+    pub fn new(name: impl Into<String>, ty: SqlType) -> Self {
+        Self {
+            name: name.into(),
+            ty,
+            not_null: false,
+            default: None,
+            identity: None,
+            comment: None,
+        }
+    }
 }
 
 /// The primary key constraint of a table.
@@ -184,6 +229,12 @@ pub struct TableDef {
     /// Secondary indexes, by OID.
     #[serde(default)]
     pub indexes: Vec<IndexDef>,
+    /// CHECK constraints, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckDef>,
+    /// What a commit does to it, if it is temporary.
+    #[serde(default)]
+    pub on_commit: OnCommit,
 }
 
 /// A view.
@@ -244,6 +295,8 @@ pub enum RelationDef {
     View(ViewDef),
     /// A read-only table over files.
     External(ExternalTableDef),
+    /// A sequence.
+    Sequence(SequenceDef),
 }
 
 impl RelationDef {
@@ -253,6 +306,7 @@ impl RelationDef {
             Self::Table(def) => def.oid,
             Self::View(def) => def.oid,
             Self::External(def) => def.oid,
+            Self::Sequence(def) => def.oid,
         }
     }
 
@@ -262,6 +316,7 @@ impl RelationDef {
             Self::Table(def) => def.schema,
             Self::View(def) => def.schema,
             Self::External(def) => def.schema,
+            Self::Sequence(def) => def.schema,
         }
     }
 
@@ -271,6 +326,7 @@ impl RelationDef {
             Self::Table(def) => &def.name,
             Self::View(def) => &def.name,
             Self::External(def) => &def.name,
+            Self::Sequence(def) => &def.name,
         }
     }
 
@@ -280,6 +336,7 @@ impl RelationDef {
             Self::Table(def) => def.owner,
             Self::View(def) => def.owner,
             Self::External(def) => def.owner,
+            Self::Sequence(def) => def.owner,
         }
     }
 
@@ -289,6 +346,7 @@ impl RelationDef {
             Self::Table(def) => &def.columns,
             Self::View(def) => &def.columns,
             Self::External(def) => &def.columns,
+            Self::Sequence(_) => SequenceDef::columns(),
         }
     }
 }
@@ -315,6 +373,8 @@ pub struct Table {
     pub files: Arc<[ColumnFiles]>,
     /// Secondary indexes, by OID.
     pub indexes: Vec<Arc<Index>>,
+    /// Its CHECK constraints, ready to look at rows.
+    pub checks: RowChecks,
 }
 
 impl Table {
@@ -338,7 +398,9 @@ impl Table {
             .map(|(at, field)| history.files(at, field))
             .collect::<Result<_>>()?;
         let indexes = index::derive(&def.indexes, &schema)?;
+        let checks = RowChecks::default();
         Ok(Self {
+            checks,
             def,
             schema,
             codec,
@@ -384,6 +446,8 @@ pub enum Relation {
     View(Arc<ViewDef>),
     /// A read-only table over files.
     External(Arc<ExternalTableDef>),
+    /// A sequence.
+    Sequence(Arc<SequenceDef>),
 }
 
 impl Relation {
@@ -393,6 +457,7 @@ impl Relation {
             RelationDef::Table(def) => Self::Table(Arc::new(Table::new(*def)?)),
             RelationDef::View(def) => Self::View(Arc::new(def)),
             RelationDef::External(def) => Self::External(Arc::new(def)),
+            RelationDef::Sequence(def) => Self::Sequence(Arc::new(def)),
         })
     }
 
@@ -402,6 +467,7 @@ impl Relation {
             Self::Table(table) => RelationDef::Table(Box::new(table.def.clone())),
             Self::View(def) => RelationDef::View(def.as_ref().clone()),
             Self::External(def) => RelationDef::External(def.as_ref().clone()),
+            Self::Sequence(def) => RelationDef::Sequence(def.as_ref().clone()),
         }
     }
 
@@ -411,6 +477,7 @@ impl Relation {
             Self::Table(table) => table.def.oid,
             Self::View(def) => def.oid,
             Self::External(def) => def.oid,
+            Self::Sequence(def) => def.oid,
         }
     }
 
@@ -420,6 +487,7 @@ impl Relation {
             Self::Table(table) => table.def.schema,
             Self::View(def) => def.schema,
             Self::External(def) => def.schema,
+            Self::Sequence(def) => def.schema,
         }
     }
 
@@ -429,6 +497,7 @@ impl Relation {
             Self::Table(table) => &table.def.name,
             Self::View(def) => &def.name,
             Self::External(def) => &def.name,
+            Self::Sequence(def) => &def.name,
         }
     }
 
@@ -438,6 +507,7 @@ impl Relation {
             Self::Table(table) => table.def.owner,
             Self::View(def) => def.owner,
             Self::External(def) => def.owner,
+            Self::Sequence(def) => def.owner,
         }
     }
 
@@ -447,6 +517,7 @@ impl Relation {
             Self::Table(table) => &table.def.columns,
             Self::View(def) => &def.columns,
             Self::External(def) => &def.columns,
+            Self::Sequence(_) => SequenceDef::columns(),
         }
     }
 }
@@ -462,7 +533,14 @@ pub struct Definitions {
     relation_names: HashMap<(Oid, String), Oid>,
     /// The tables that indexes belong to, by schema and name of the index.
     index_names: HashMap<(Oid, String), Oid>,
+    /// What COMMENT ON said of objects other than columns, by OID.
+    comments: BTreeMap<Oid, String>,
+    /// The schema of the session's temporary relations.
+    temporary: Option<Oid>,
 }
+
+/// The name that each session has for the schema of its temporary relations.
+pub const TEMPORARY_SCHEMA: &str = "pg_temp";
 
 impl Definitions {
     /// An empty database.
@@ -474,7 +552,50 @@ impl Definitions {
             schema_names: HashMap::new(),
             relation_names: HashMap::new(),
             index_names: HashMap::new(),
+            comments: BTreeMap::new(),
+            temporary: None,
         }
+    }
+
+    /// The same with a session's temporary relations.
+    pub fn with_temporary(&self, schema: SchemaDef, relations: &[Relation]) -> Result<Self> {
+        let mut all = self.clone();
+        all.temporary = Some(schema.oid);
+        all.put_schema(schema)?;
+        for relation in relations {
+            all.put_relation(relation.clone())?;
+        }
+        Ok(all)
+    }
+
+    /// OID of the schema of the session's temporary relations, if it has had any.
+    pub fn temporary_schema(&self) -> Option<Oid> {
+        self.temporary
+    }
+
+    /// What COMMENT ON said of an object.
+    pub fn comment(&self, oid: Oid) -> Option<&str> {
+        self.comments.get(&oid).map(String::as_str)
+    }
+
+    /// All comments on objects other than columns, by OID.
+    pub fn comments(&self) -> impl Iterator<Item = (Oid, &str)> {
+        let comments = self.comments.iter();
+        comments.map(|(oid, comment)| (*oid, comment.as_str()))
+    }
+
+    /// The sequences that go with a table's columns.
+    pub fn owned_sequences(&self, table: Oid) -> impl Iterator<Item = &Arc<SequenceDef>> {
+        self.relations
+            .values()
+            .filter_map(move |relation| match relation {
+                Relation::Sequence(def)
+                    if def.owned_by.as_ref().is_some_and(|o| o.table == table) =>
+                {
+                    Some(def)
+                }
+                _ => None,
+            })
     }
 
     /// Schemas that users made, and `public`, by OID.
@@ -489,6 +610,9 @@ impl Definitions {
 
     /// A schema by name.
     pub fn schema(&self, name: &str) -> Option<&SchemaDef> {
+        if name == TEMPORARY_SCHEMA {
+            return self.schemas.get(&self.temporary?);
+        }
         self.schema_names
             .get(name)
             .and_then(|oid| self.schemas.get(oid))
@@ -533,6 +657,13 @@ impl Definitions {
                 Relation::View(view) if view.depends_on.contains(&oid) => Some(view.as_ref()),
                 _ => None,
             })
+    }
+
+    pub(crate) fn put_comment(&mut self, oid: Oid, comment: Option<String>) {
+        match comment {
+            Some(comment) => self.comments.insert(oid, comment),
+            None => self.comments.remove(&oid),
+        };
     }
 
     pub(crate) fn put_schema(&mut self, schema: SchemaDef) -> Result<()> {
@@ -594,10 +725,8 @@ pub(crate) mod tests {
     /// A table with the columns of a schema.
     pub(crate) fn table_of(schema: &Schema, key: Option<&[usize]>) -> Table {
         let columns = schema.fields().iter().map(|field| ColumnDef {
-            name: field.name().clone(),
-            ty: SqlType::of_field(field),
             not_null: !field.is_nullable(),
-            default: None,
+            ..ColumnDef::new(field.name(), SqlType::of_field(field))
         });
         Table::new(TableDef {
             oid: 1,
@@ -617,6 +746,8 @@ pub(crate) mod tests {
             retention_s: None,
             history: None,
             indexes: Vec::new(),
+            checks: Vec::new(),
+            on_commit: OnCommit::default(),
         })
         .unwrap()
     }

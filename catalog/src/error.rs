@@ -41,6 +41,18 @@ pub enum ErrorKind {
     UniqueViolation,
     /// A NULL in a column that allows none.
     NotNullViolation,
+    /// A row for which a CHECK constraint does not hold.
+    CheckViolation,
+    /// A constraint or other object of that name exists.
+    DuplicateObject,
+    /// A constraint or other object of that name does not exist.
+    UndefinedObject,
+    /// A sequence has no more values.
+    SequenceLimit,
+    /// A number is not in its range.
+    OutOfRange,
+    /// A parameter has a value that it cannot have.
+    InvalidParameter,
     /// Another transaction committed a write to the same key first.
     SerializationFailure,
     /// The definition is contradictory.
@@ -78,6 +90,8 @@ pub struct CatalogError {
     pub detail: Option<String>,
     /// A full sentence with what to do about it.
     pub hint: Option<String>,
+    /// Schema of the table concerned.
+    pub schema: Option<String>,
     /// The table concerned.
     pub table: Option<String>,
     /// The column concerned.
@@ -97,6 +111,7 @@ impl CatalogError {
             message: message.into(),
             detail: None,
             hint: None,
+            schema: None,
             table: None,
             column: None,
             constraint: None,
@@ -121,6 +136,13 @@ impl CatalogError {
     #[must_use]
     pub fn with_table(mut self, table: impl Into<String>) -> Self {
         self.table = Some(table.into());
+        self
+    }
+
+    /// Names the schema of the table concerned.
+    #[must_use]
+    pub fn with_schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = Some(schema.into());
         self
     }
 

@@ -306,10 +306,8 @@ mod tests {
 
     fn table() -> Table {
         let column = |name: &str, ty: SqlType| ColumnDef {
-            name: name.to_string(),
-            ty,
             not_null: true,
-            default: None,
+            ..ColumnDef::new(name, ty)
         };
         Table::new(TableDef {
             oid: 1,
@@ -333,6 +331,8 @@ mod tests {
             retention_s: None,
             history: None,
             indexes: Vec::new(),
+            checks: Vec::new(),
+            on_commit: crate::definitions::OnCommit::default(),
         })
         .unwrap()
     }

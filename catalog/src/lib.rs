@@ -15,6 +15,7 @@ pub mod object_stores;
 pub mod offload;
 pub mod partitioning;
 pub mod restore_point;
+pub mod sequence;
 pub mod storage_failure;
 pub mod types;
 pub mod vacuum;
@@ -34,8 +35,10 @@ mod manifest;
 mod open_table;
 mod rewriting;
 mod row_cache;
+mod row_checks;
 mod row_codec;
 mod row_store;
+mod row_text;
 mod shadow_log;
 mod table_edit;
 mod table_handles;
@@ -47,10 +50,12 @@ pub use catalog::{BOOTSTRAP_NAME, Catalog, CatalogConfig, Globals, OpenRow, TEMP
 pub use error::{CatalogError, ErrorKind};
 pub use hybrid_table::{OpenReads, Part, TableScan, load_statistics, physical_optimizer_rules};
 pub use job_log::{JOBS_KEPT, JobRecord, JobStatus};
+pub use row_checks::{CheckDef, RowCheck, RowChecks};
 pub use row_codec::ROW_NUMBER_COLUMN;
 pub use table_edit::TableEdit;
 pub use transaction::{
-    Arbiter, Conflicting, Existing, NewIndex, NewTable, NewView, ReadView, Savepoint, Transaction,
+    Arbiter, Conflicting, Existing, NewIndex, NewSequence, NewTable, NewView, ReadView, Savepoint,
+    Transaction,
 };
 pub use types::SqlType;
 pub use widening::widens;

@@ -76,6 +76,8 @@ pub mod meta_key {
     pub const COLUMNAR: &str = "columnar";
     /// Prefix of jobs.
     pub const JOBS: &str = "job/";
+    /// Prefix of where sequences stand.
+    pub const SEQUENCES: &str = "sequence/";
     /// Prefix of what is visible of snapshots.
     pub const SNAPSHOTS: &str = "snapshot/";
 
@@ -110,6 +112,18 @@ pub mod meta_key {
     /// A relation.
     pub fn relation(database: Oid, oid: Oid) -> String {
         format!("{}{oid:08x}", relations(database))
+    }
+    /// Where a sequence stands.
+    pub fn sequence(storage: StorageId) -> String {
+        format!("{SEQUENCES}{storage:016x}")
+    }
+    /// Prefix of a database's comments.
+    pub fn comments(database: Oid) -> String {
+        format!("definition/{database:08x}/comment/")
+    }
+    /// What COMMENT ON said of an object.
+    pub fn comment(database: Oid, oid: Oid) -> String {
+        format!("{}{oid:08x}", comments(database))
     }
     /// The name of a schema or relation, written so that two creators conflict.
     pub fn name(database: Oid, schema: Oid, name: &str) -> String {

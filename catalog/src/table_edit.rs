@@ -6,10 +6,11 @@
 use datafusion::common::ScalarValue;
 
 use crate::column_history::ColumnHistory;
-use crate::definitions::{COLUMNS_MAX, ColumnDef, Schedules, TableDef};
+use crate::definitions::{COLUMNS_MAX, ColumnDef, Identity, Oid, Schedules, TableDef};
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::index::IndexDef;
 use crate::partitioning::{self, PartitionField, Transform};
+use crate::row_checks::CheckDef;
 use crate::types::SqlType;
 use crate::widening::widens;
 
@@ -24,6 +25,8 @@ pub struct TableEdit {
     history: ColumnHistory,
     /// Columns that have become NOT NULL, and may be NULL in rows that exist.
     perhaps_null: Vec<String>,
+    /// Columns that were renamed: their old names and their new ones.
+    renamed: Vec<(String, String)>,
 }
 
 impl TableEdit {
@@ -37,6 +40,7 @@ impl TableEdit {
             def: def.clone(),
             history,
             perhaps_null: Vec::new(),
+            renamed: Vec::new(),
         }
     }
 
@@ -49,6 +53,11 @@ impl TableEdit {
     /// Columns that are NOT NULL by this change, for which the rows that exist have to be looked at.
     pub fn perhaps_null(&self) -> &[String] {
         &self.perhaps_null
+    }
+
+    /// Columns that were renamed: their old names and their new ones.
+    pub(crate) fn renamed_columns(&self) -> &[(String, String)] {
+        &self.renamed
     }
 
     /// The definition so far.
@@ -148,7 +157,9 @@ impl TableEdit {
 
     /// Renames the column at a position.
     pub fn rename_column(&mut self, at: usize, name: String) -> Result<()> {
-        self.column_mut(at)?.name = name;
+        let column = self.column_mut(at)?;
+        let old = std::mem::replace(&mut column.name, name.clone());
+        self.renamed.push((old, name));
         Ok(())
     }
 
@@ -230,6 +241,36 @@ impl TableEdit {
     pub fn set_default(&mut self, at: usize, default: Option<String>) -> Result<()> {
         self.column_mut(at)?.default = default;
         Ok(())
+    }
+
+    /// Makes the column at a position an identity column, or one like others.
+    pub fn set_identity(&mut self, at: usize, identity: Option<Identity>) -> Result<()> {
+        self.column_mut(at)?.identity = identity;
+        Ok(())
+    }
+
+    /// Adds a CHECK constraint, which the caller has looked at the rows for, or will.
+    pub fn add_check(&mut self, check: CheckDef) {
+        self.def.checks.push(check);
+        self.def.checks.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
+    /// Gives the condition of a CHECK constraint another text.
+    pub fn set_check_condition(&mut self, oid: Oid, condition: String) {
+        let checks = self.def.checks.iter_mut();
+        for check in checks.filter(|check| check.oid == oid) {
+            check.condition.clone_from(&condition);
+        }
+    }
+
+    /// Drops an index, and the UNIQUE constraint that it may belong to.
+    pub fn drop_index(&mut self, oid: Oid) {
+        self.def.indexes.retain(|index| index.oid != oid);
+    }
+
+    /// Drops a CHECK constraint.
+    pub fn drop_check(&mut self, oid: Oid) {
+        self.def.checks.retain(|check| check.oid != oid);
     }
 
     /// Sets when the table's jobs run.

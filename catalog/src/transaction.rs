@@ -22,11 +22,14 @@ mod alter;
 mod ddl;
 mod dml;
 mod index;
+mod sequence;
+mod temporary;
 
 pub use ddl::{NewTable, NewView};
 pub use dml::Existing;
 pub(crate) use index::duplicated;
 pub use index::{Arbiter, Conflicting, NewIndex};
+pub use sequence::NewSequence;
 
 /// What one statement sees.
 #[derive(Clone)]
@@ -149,6 +152,8 @@ struct Changes {
     /// Storages that nobody else may write to until the commit.
     untouched: BTreeSet<StorageId>,
     retired: Vec<Retired>,
+    /// Whether temporary relations changed.
+    temporary: bool,
 }
 
 /// Stored rows that nothing names once the transaction is committed.
@@ -200,7 +205,7 @@ impl Transaction {
 
     /// Whether it changes definitions.
     pub fn defines(&self) -> bool {
-        !self.changes.meta.is_empty()
+        !self.changes.meta.is_empty() || self.changes.temporary
     }
 
     /// Whether there is nothing to commit.
@@ -232,6 +237,12 @@ impl Transaction {
     /// after this one's snapshot; then nothing is written.
     pub async fn commit(self) -> Result<()> {
         if self.is_read_only() {
+            let Self { view, changes } = self;
+            if !changes.retired.is_empty() {
+                let (catalog, csn) = (Arc::clone(&view.catalog), view.csn);
+                drop(view);
+                catalog.retire(csn, changes.retired).await;
+            }
             return Ok(());
         }
         let Self { view, changes } = self;

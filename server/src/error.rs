@@ -22,6 +22,8 @@ pub mod sqlstate {
     pub const CARDINALITY_VIOLATION: &str = "21000";
     /// `numeric_value_out_of_range`
     pub const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
+    /// `sequence_generator_limit_exceeded`
+    pub const SEQUENCE_LIMIT: &str = "2200H";
     /// `null_value_not_allowed`
     pub const NULL_VALUE_NOT_ALLOWED: &str = "22004";
     /// `invalid_datetime_format`
@@ -38,6 +40,8 @@ pub mod sqlstate {
     pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
     /// `not_null_violation`
     pub const NOT_NULL_VIOLATION: &str = "23502";
+    /// `check_violation`
+    pub const CHECK_VIOLATION: &str = "23514";
     /// `unique_violation`
     pub const UNIQUE_VIOLATION: &str = "23505";
     /// `active_sql_transaction`
@@ -64,6 +68,10 @@ pub mod sqlstate {
     pub const UNDEFINED_DATABASE: &str = "3D000";
     /// `invalid_schema_name`
     pub const UNDEFINED_SCHEMA: &str = "3F000";
+    /// `generated_always`
+    pub const GENERATED_ALWAYS: &str = "428C9";
+    /// `duplicate_object`
+    pub const DUPLICATE_OBJECT: &str = "42710";
     /// `serialization_failure`
     pub const SERIALIZATION_FAILURE: &str = "40001";
     /// `syntax_error`
@@ -178,6 +186,8 @@ pub struct PgError {
     pub position: Option<usize>,
     /// Where it happened (COPY line and column).
     pub context: Option<String>,
+    /// Schema of the table concerned.
+    pub schema: Option<String>,
     /// Table concerned.
     pub table: Option<String>,
     /// Column concerned.
@@ -200,6 +210,7 @@ impl PgError {
             hint: None,
             position: None,
             context: None,
+            schema: None,
             table: None,
             column: None,
             constraint: None,
@@ -311,6 +322,12 @@ impl From<CatalogError> for PgError {
             ErrorKind::ObjectInUse => sqlstate::OBJECT_IN_USE,
             ErrorKind::UniqueViolation => sqlstate::UNIQUE_VIOLATION,
             ErrorKind::NotNullViolation => sqlstate::NOT_NULL_VIOLATION,
+            ErrorKind::CheckViolation => sqlstate::CHECK_VIOLATION,
+            ErrorKind::DuplicateObject => sqlstate::DUPLICATE_OBJECT,
+            ErrorKind::UndefinedObject => sqlstate::UNDEFINED_OBJECT,
+            ErrorKind::SequenceLimit => sqlstate::SEQUENCE_LIMIT,
+            ErrorKind::OutOfRange => sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+            ErrorKind::InvalidParameter => sqlstate::INVALID_PARAMETER_VALUE,
             ErrorKind::SerializationFailure => sqlstate::SERIALIZATION_FAILURE,
             ErrorKind::InvalidDefinition => sqlstate::INVALID_TABLE_DEFINITION,
             ErrorKind::DatatypeMismatch => sqlstate::DATATYPE_MISMATCH,
@@ -327,6 +344,7 @@ impl From<CatalogError> for PgError {
         Self {
             detail: error.detail,
             hint: error.hint,
+            schema: error.schema,
             table: error.table,
             column: error.column,
             constraint: error.constraint,

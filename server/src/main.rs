@@ -183,7 +183,7 @@ async fn serve(
         temporary: settings.data_dir.join(TEMPORARY_FOLDER),
     };
     let server = Workload::new(queries, &limits)
-        .and_then(|workload| Server::new(catalog, workload))
+        .and_then(|workload| Server::new(Arc::clone(&catalog), workload))
         .map_err(|error| Failure::other(error.to_string()))
         .map(Arc::new)?;
     let refused =
@@ -218,6 +218,9 @@ async fn serve(
     drop(ended);
     if schedules.await.is_err() {
         tracing::error!("the schedules ended with a panic");
+    }
+    if let Err(error) = catalog.settle_sequences() {
+        tracing::warn!(%error, "sequences go on behind the values reserved last");
     }
     tracing::info!("stopped");
     Ok(())

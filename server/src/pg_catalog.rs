@@ -27,6 +27,7 @@ use nyala_catalog::types::SqlType;
 use crate::error::Result;
 
 mod activity;
+mod comments;
 mod entries;
 mod functions;
 mod information_schema;
@@ -36,6 +37,7 @@ mod objects;
 pub mod procedures;
 mod relations;
 mod rows;
+mod sequences;
 mod shape;
 pub mod single_value;
 mod types;
@@ -211,6 +213,8 @@ pub struct SystemView {
     pub statements: Vec<StatementRow>,
     /// Sizes of tables by OID.
     pub estimates: HashMap<Oid, SizeEstimate>,
+    /// The last values of sequences that have given out any, by OID.
+    pub sequences: HashMap<Oid, Option<i64>>,
     /// The history of jobs.
     pub jobs: JobSource,
     entries: OnceLock<entries::Entries>,
@@ -234,6 +238,7 @@ impl SystemView {
             cursors: Vec::new(),
             statements: Vec::new(),
             estimates: HashMap::new(),
+            sequences: HashMap::new(),
             jobs: JobSource::default(),
             entries: OnceLock::new(),
         }
@@ -253,6 +258,8 @@ pub fn relation(view: &SystemView, schema: &str, name: &str) -> Option<Result<Re
     } else {
         None.or_else(|| relations::rows(view, shape))
             .or_else(|| keys::rows(view, shape))
+            .or_else(|| sequences::rows(view, shape))
+            .or_else(|| comments::rows(view, shape))
             .or_else(|| objects::rows(view, shape))
             .or_else(|| types::rows(shape))
             .or_else(|| procedures::rows(shape))
@@ -286,7 +293,7 @@ pub fn is_always_empty(name: &str) -> bool {
 }
 
 /// Relations whose emptiness statements may be planned with.
-const NEVER_FILLED: [&str; 14] = [
+const NEVER_FILLED: [&str; 13] = [
     "pg_auth_members",
     "pg_default_acl",
     "pg_event_trigger",
@@ -297,7 +304,6 @@ const NEVER_FILLED: [&str; 14] = [
     "pg_publication",
     "pg_publication_namespace",
     "pg_publication_rel",
-    "pg_sequence",
     "pg_statistic_ext",
     "pg_subscription",
     "pg_trigger",

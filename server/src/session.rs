@@ -34,7 +34,8 @@ use crate::sql::names::{self, RelationName};
 use crate::sql::parse::{self, Tree};
 use crate::sql::planner::Planner;
 use crate::sql::point::{self, PointStatement};
-use crate::sql::{casts, copy, dml, origin, parameters, procedures, query};
+use crate::sql::sequences::SequenceMemory;
+use crate::sql::{casts, checks, copy, dml, origin, parameters, procedures, query};
 
 pub mod cancel;
 mod copying;
@@ -45,6 +46,7 @@ mod outdated;
 pub mod portals;
 pub mod prepared;
 pub mod settings;
+mod temporary;
 mod transaction;
 mod variables;
 
@@ -52,6 +54,7 @@ pub use copying::CopyIn;
 use outdated::NO_EPOCH;
 use portals::Portals;
 use prepared::Statements;
+use temporary::Temporary;
 use transaction::State;
 
 /// Characters of a query that `pg_stat_activity` shows.
@@ -163,6 +166,8 @@ pub struct Session {
     pub statements: Statements,
     /// Portals of Bind messages and of DECLARE.
     pub portals: Portals,
+    temporary: Temporary,
+    sequences: Arc<Mutex<SequenceMemory>>,
     /// The text that the running statement stands in.
     statement_text: Arc<str>,
     /// For whom jobs are recorded.
@@ -172,6 +177,7 @@ pub struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.leave_temporary();
         self.server.end_activity(self.process_id);
     }
 }
@@ -247,6 +253,8 @@ impl Session {
             notices: Vec::new(),
             statements: Statements::default(),
             portals: Portals::default(),
+            temporary: Temporary::default(),
+            sequences: Arc::default(),
             statement_text: Arc::from(""),
             started_by: role.name.clone(),
             activity,
@@ -353,7 +361,7 @@ impl Session {
         let statement = match tree {
             Tree::Sql(statement) => statement,
             Tree::Fetch(fetch) => return Ok((none()?, self.fetched_columns(fetch))),
-            Tree::CreateExternalTable(_) => return Ok((none()?, None)),
+            Tree::CreateExternalTable(_) | Tree::Define(_) => return Ok((none()?, None)),
         };
         match statement.as_ref() {
             Statement::Query(query) => {
@@ -530,21 +538,22 @@ impl Session {
             schema: None,
             name: table.to_string(),
         };
-        let mut transaction = self.server.catalog.begin(&self.database)?;
+        let mut transaction = self.begin_transaction()?;
         let search_path = self.settings.search_path(&self.user);
         let table = match names::find(transaction.definitions(), &search_path, &name)? {
             Some(Relation::Table(table)) => Arc::clone(table),
             _ => return Err(names::undefined_relation(&name)),
         };
+        checks::prepare(&mut self.planner_for(&transaction, clock::now_us()), &table)?;
         transaction.insert(&table, &batch).await?;
-        Ok(transaction.commit().await?)
+        Ok(self.commit(transaction).await?)
     }
 
     /// Commits the implicit block, if one is open.
     pub async fn commit_implicit(&mut self) -> Result<()> {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Implicit { transaction, .. } => {
-                let committed = transaction.commit().await;
+                let committed = self.commit(transaction).await;
                 self.settings.end(committed.is_ok());
                 self.portals.end(committed.is_ok());
                 Ok(committed?)
@@ -643,7 +652,7 @@ impl Session {
                 Ok(self.planner_over(view, now_us))
             }
             None => {
-                let transaction = self.server.catalog.begin(&self.database)?;
+                let transaction = self.begin_transaction()?;
                 Ok(self.planner_over(transaction.view().clone(), now_us))
             }
         }
@@ -702,6 +711,11 @@ impl Session {
                 Ok(jobs)
             });
             for relation in seen.definitions.relations() {
+                if let Relation::Sequence(def) = relation {
+                    let position = server.catalog.position(def)?;
+                    let last = position.is_called.then_some(position.last);
+                    system.sequences.insert(def.oid, last);
+                }
                 if let Relation::Table(table) = relation {
                     let rows = seen.approximate_rows(table)?;
                     let estimate = crate::pg_catalog::SizeEstimate { rows, bytes: 0 };
@@ -719,7 +733,11 @@ impl Session {
             self.settings.format(),
             Box::new(system),
             Arc::clone(&self.server.workload),
+            Arc::clone(&self.server.catalog),
+            Arc::clone(&self.sequences),
         );
+        planner.read_only = self.settings.is_read_only();
+        planner.temporary_schema = format!("pg_temp_{}", self.process_id.unsigned_abs());
         planner.open_reads = open_reads;
         planner.statement_memory = self.settings.statement_memory();
         planner

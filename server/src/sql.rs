@@ -14,6 +14,7 @@
 
 pub mod as_of;
 pub mod casts;
+pub mod checks;
 mod conditions;
 pub mod copy;
 pub mod date_comparison;
@@ -36,6 +37,7 @@ mod precedence;
 pub mod procedures;
 pub mod query;
 mod restore;
+pub mod sequences;
 pub mod shared_ctes;
 mod templates;
 mod time_zone;

@@ -7,6 +7,7 @@
 //! Nothing here is ever skipped: a missing tool or server fails the tests that need it.
 
 mod clients;
+mod constraints;
 mod crash;
 mod disk;
 mod formats;
@@ -32,6 +33,7 @@ fn main() {
     trials.extend(tidy::trials());
     trials.extend(slt::trials());
     trials.extend(clients::trials());
+    trials.extend(constraints::trials());
     trials.extend(lifecycle::trials());
     trials.extend(formats::trials());
     trials.extend(hybrid::trials());

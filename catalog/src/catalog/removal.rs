@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::Catalog;
 use super::files::{closed_folder, points_folder, snapshot_folder};
+use super::{Catalog, by_storage};
 use crate::columnar_store::{CLOSED, ColumnarStore, POINTS, SNAPSHOTS};
 use crate::definitions::{Relation, StorageId};
 use crate::error::Result;
-use crate::row_store::Space;
+use crate::row_store::{Space, meta_key};
+use crate::sequence::Position;
 use crate::transaction::Retired;
 
 impl Catalog {
@@ -26,6 +27,9 @@ impl Catalog {
             // The rows are unreachable either way; the next start sweeps what could not be removed.
             if let Err(error) = self.drop_storage(gone.storage) {
                 tracing::warn!(storage = gone.storage, %error, "dropped table's rows stay on disk");
+            }
+            if let Err(error) = self.forget_sequence(gone.storage).await {
+                tracing::warn!(storage = gone.storage, %error, "a dropped sequence's position stays");
             }
             let removal = remove_folders(Arc::clone(&self.columnar), gone);
             // Nobody should wait for a store that is far away, or does not answer.
@@ -55,6 +59,9 @@ impl Catalog {
         let mut folders = HashSet::new();
         for database in self.globals()?.databases() {
             for relation in self.definitions_at(&snapshot, database)?.relations() {
+                if let Relation::Sequence(def) = relation {
+                    named.insert(def.storage);
+                }
                 if let Relation::Table(table) = relation {
                     named.insert(table.def.storage);
                     named.extend(table.indexes.iter().map(|index| index.def.storage));
@@ -64,9 +71,17 @@ impl Catalog {
                 }
             }
         }
+        let sequences = by_storage::<Position>(&snapshot, meta_key::SEQUENCES)?;
+        let sequences: Vec<_> = sequences.into_iter().map(|(at, _)| at).collect();
+        drop(snapshot);
         for storage in self.store.storages() {
             if !named.contains(&storage) {
                 self.drop_storage(storage)?;
+            }
+        }
+        for storage in sequences {
+            if !named.contains(&storage) {
+                self.forget_sequence(storage).await?;
             }
         }
         for root in [CLOSED, SNAPSHOTS, POINTS] {

@@ -19,12 +19,7 @@ fn ty(name: &str) -> SqlType {
 }
 
 fn column(name: &str, type_name: &str) -> ColumnDef {
-    ColumnDef {
-        name: name.to_string(),
-        ty: ty(type_name),
-        not_null: false,
-        default: None,
-    }
+    ColumnDef::new(name, ty(type_name))
 }
 
 /// `t (id int PRIMARY KEY, a int, b text)`.

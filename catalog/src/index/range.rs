@@ -200,10 +200,8 @@ mod tests {
     /// A table `(a bigint, b text)` with one index over both columns.
     fn table(a: (bool, bool), b: (bool, bool)) -> Table {
         let column = |name: &str, ty: SqlType| ColumnDef {
-            name: name.to_string(),
-            ty,
             not_null: false,
-            default: None,
+            ..ColumnDef::new(name, ty)
         };
         let index = |position, (descending, nulls_first)| IndexColumn {
             position,
@@ -232,6 +230,8 @@ mod tests {
                 constraint_oid: None,
                 state: IndexState::Ready,
             }],
+            checks: Vec::new(),
+            on_commit: crate::definitions::OnCommit::default(),
         })
         .unwrap()
     }

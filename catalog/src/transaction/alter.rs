@@ -20,12 +20,12 @@ impl Transaction {
         edit: TableEdit,
         untouched: bool,
     ) -> Result<Arc<Table>> {
+        let renamed_columns = edit.renamed_columns().to_vec();
         let table = Arc::new(Table::new(edit.finish()?)?);
         let renamed = table.def.name != old.def.name;
         self.put_relation(Relation::Table(Arc::clone(&table)), renamed)?;
         if renamed {
-            let (database, schema) = (self.database_oid(), old.def.schema);
-            self.put_meta(meta_key::name(database, schema, &old.def.name), None);
+            self.put_name(old.def.schema, &old.def.name, None);
         }
         for gone in old.def.indexes.iter().filter(|index| {
             let mut kept = table.def.indexes.iter();
@@ -37,11 +37,14 @@ impl Transaction {
         if untouched {
             self.changes.untouched.insert(old.def.storage);
         }
-        // Servers that do not know of altered tables must not open the directory any more.
-        if self.view.snapshot.meta_number(meta_key::FORMAT)? < FORMAT_ALTERED {
-            let format = FORMAT_ALTERED.to_be_bytes().to_vec();
-            self.put_meta(meta_key::FORMAT.to_string(), Some(format));
+        self.follow_columns(&table, &renamed_columns)?;
+        let mut gone = old.def.checks.iter();
+        for check in gone.by_ref() {
+            if !table.def.checks.iter().any(|kept| kept.oid == check.oid) {
+                self.forget_comment(check.oid);
+            }
         }
+        self.need_format(FORMAT_ALTERED)?;
         Ok(table)
     }
 

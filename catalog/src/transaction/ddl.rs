@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::{NewIndex, Retired, Transaction};
-use crate::catalog::adopted_key;
+use crate::catalog::{FORMAT_CONSTRAINED, adopted_key};
 use crate::definitions::{
     AdoptedLocation, COLUMNS_MAX, ClosingRule, ColumnDef, Definitions, ExternalFormat,
-    ExternalTableDef, Oid, PrimaryKeyDef, Relation, Schedules, SchemaDef, Table, TableDef, ViewDef,
+    ExternalTableDef, Oid, OnCommit, PrimaryKeyDef, Relation, RelationDef, Schedules, SchemaDef,
+    Table, TableDef, ViewDef,
 };
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::index::IndexState;
 use crate::manifest::Manifest;
 use crate::partitioning::{self, PartitionField};
 use crate::restore_point::RestorePoint;
+use crate::row_checks::CheckDef;
 use crate::row_store::meta_key;
 use crate::table_edit::check_storable;
 
@@ -41,6 +43,10 @@ pub struct NewTable {
     pub retention_s: Option<u64>,
     /// Indexes of its UNIQUE constraints.
     pub indexes: Vec<NewIndex>,
+    /// Names and SQL texts of its CHECK constraints.
+    pub checks: Vec<(String, String)>,
+    /// What a commit does to it, if it is temporary.
+    pub on_commit: OnCommit,
 }
 
 /// What CREATE VIEW asks for.
@@ -179,7 +185,18 @@ impl Transaction {
             retention_s: new.retention_s,
             history: None,
             indexes: Vec::new(),
+            checks: Vec::new(),
+            on_commit: new.on_commit,
         };
+        for (name, condition) in new.checks {
+            let oid = counters.oid();
+            def.checks.push(CheckDef {
+                oid,
+                name,
+                condition,
+            });
+        }
+        def.checks.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(key) = def.primary_key.take() {
             self.claim_index_name(&def, &key.name)?;
             def.primary_key = Some(key);
@@ -289,20 +306,74 @@ impl Transaction {
         for view in dependents {
             self.drop_relation(view.oid, true)?;
         }
+        if let Relation::Sequence(def) = relation {
+            self.free_sequence(def, cascade)?;
+        }
         let database = self.database_oid();
         self.edit().remove_relation(oid);
-        self.put_meta(meta_key::relation(database, oid), None);
-        self.put_meta(
-            meta_key::name(database, relation.schema(), relation.name()),
-            None,
-        );
+        if Some(relation.schema()) == definitions.temporary_schema() {
+            self.changes.temporary = true;
+        } else {
+            self.put_meta(meta_key::relation(database, oid), None);
+            self.put_name(relation.schema(), relation.name(), None);
+        }
         if let Relation::Table(table) = relation {
             for index in table.index_names() {
                 self.put_name(relation.schema(), index, None);
             }
             self.retire(table)?;
         }
+        for object in objects_of(relation) {
+            self.forget_comment(object);
+        }
+        match relation {
+            Relation::Sequence(def) => self.retire_storage(def.storage),
+            _ => {
+                for def in definitions.owned_sequences(oid) {
+                    self.drop_relation(def.oid, cascade)?;
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// An identifier for an object that is about to be made.
+    pub fn new_oid(&self) -> Oid {
+        self.view.catalog.counters.oid()
+    }
+
+    /// Says what an object other than a column is, or no longer says it.
+    pub fn comment_on(&mut self, oid: Oid, comment: Option<String>) {
+        let database = self.database_oid();
+        let bytes = comment.as_ref().map(|text| text.clone().into_bytes());
+        self.edit().put_comment(oid, comment);
+        self.put_meta(meta_key::comment(database, oid), bytes);
+    }
+
+    pub(super) fn forget_comment(&mut self, oid: Oid) {
+        if self.definitions().comment(oid).is_some() {
+            self.comment_on(oid, None);
+        }
+    }
+
+    /// Says what a column of a relation is, or no longer says it.
+    pub fn comment_on_column(
+        &mut self,
+        relation: &Relation,
+        column: &str,
+        comment: Option<String>,
+    ) -> Result<()> {
+        let mut def = relation.def();
+        let columns = match &mut def {
+            RelationDef::Table(def) => &mut def.columns,
+            RelationDef::View(def) => &mut def.columns,
+            RelationDef::External(def) => &mut def.columns,
+            RelationDef::Sequence(_) => return Ok(()),
+        };
+        for found in columns.iter_mut().filter(|found| found.name == column) {
+            found.comment.clone_from(&comment);
+        }
+        self.put_relation(Relation::new(def)?, false)
     }
 
     /// Empties a table: it gets a new storage, and the old one is removed once nobody reads it.
@@ -348,6 +419,15 @@ impl Transaction {
     fn retire(&mut self, table: &Table) -> Result<()> {
         let storage = table.def.storage;
         self.view.writes.forget(storage);
+        let indexes = table.indexes.iter().map(|index| Retired {
+            storage: index.def.storage,
+            closed_folder: None,
+        });
+        self.changes.retired.extend(indexes);
+        if Some(table.def.schema) == self.definitions().temporary_schema() {
+            self.retire_storage(storage);
+            return Ok(());
+        }
         if table.is_hybrid() {
             Arc::make_mut(&mut self.view.manifests).remove(&storage);
             self.put_meta(meta_key::manifest(storage), None);
@@ -364,11 +444,6 @@ impl Transaction {
             storage,
             closed_folder,
         });
-        let indexes = table.indexes.iter().map(|index| Retired {
-            storage: index.def.storage,
-            closed_folder: None,
-        });
-        self.changes.retired.extend(indexes);
         Ok(())
     }
 
@@ -383,6 +458,14 @@ impl Transaction {
             ));
         }
         let bytes = serde_json::to_vec(&relation.def())?;
+        if Some(schema) == self.definitions().temporary_schema() {
+            // Nobody else sees it, and no start finds it.
+            self.changes.temporary = true;
+            return self.edit().put_relation(relation);
+        }
+        if is_constrained(&relation) {
+            self.need_format(FORMAT_CONSTRAINED)?;
+        }
         self.edit().put_relation(relation)?;
         self.changes
             .relies_on
@@ -394,8 +477,24 @@ impl Transaction {
         Ok(())
     }
 
+    /// Keeps servers that do not know of what is stored now from opening the directory.
+    pub(super) fn need_format(&mut self, needed: u64) -> Result<()> {
+        let key = meta_key::FORMAT;
+        let asked = self.changes.meta.iter().filter(|(known, _)| known == key);
+        let asked = asked.filter_map(|(_, value)| value.as_deref()?.try_into().ok());
+        let asked = asked.map(u64::from_be_bytes).max().unwrap_or_default();
+        if self.view.snapshot.meta_number(key)?.max(asked) < needed {
+            let format = needed.to_be_bytes().to_vec();
+            self.put_meta(key.to_string(), Some(format));
+        }
+        Ok(())
+    }
+
     /// Gives a name to a relation, or to an index of one, or frees it; two that do so at the same time conflict.
     pub(super) fn put_name(&mut self, schema: Oid, name: &str, oid: Option<Oid>) {
+        if Some(schema) == self.definitions().temporary_schema() {
+            return;
+        }
         let key = meta_key::name(self.database_oid(), schema, name);
         self.put_meta(key, oid.map(|oid| oid.to_be_bytes().to_vec()));
     }
@@ -424,7 +523,33 @@ fn kind_word(relation: &Relation) -> &'static str {
         Relation::Table(_) => "table",
         Relation::View(_) => "view",
         Relation::External(_) => "foreign table",
+        Relation::Sequence(_) => "sequence",
     }
+}
+
+fn is_constrained(relation: &Relation) -> bool {
+    match relation {
+        Relation::Sequence(_) => true,
+        Relation::Table(table) => !table.def.checks.is_empty(),
+        Relation::View(_) | Relation::External(_) => false,
+    }
+}
+
+/// What goes with a relation and can have a comment of its own, the relation included.
+fn objects_of(relation: &Relation) -> Vec<Oid> {
+    let mut oids = vec![relation.oid()];
+    if let Relation::Table(table) = relation {
+        let def = &table.def;
+        if let Some(key) = &def.primary_key {
+            oids.extend([key.index_oid, key.constraint_oid]);
+        }
+        for index in &def.indexes {
+            oids.push(index.oid);
+            oids.extend(index.constraint_oid);
+        }
+        oids.extend(def.checks.iter().map(|check| check.oid));
+    }
+    oids
 }
 
 fn folder_name(name: &str, storage: u64) -> String {

@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 
 use arrow::array::{Array, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::physical_plan::ExecutionPlanProperties;
 use futures::TryStreamExt;
 
@@ -22,6 +21,7 @@ use crate::error::{CatalogError, ErrorKind, Result};
 use crate::hybrid_table::key_range_filter;
 use crate::row_codec::{Bytes, row_number_key};
 use crate::row_store::Space;
+use crate::row_text::row_text;
 
 /// Closed rows up to which each is read by its position; more come from a scan.
 const FETCH_BY_POSITION_MAX: usize = 1_024;
@@ -48,7 +48,13 @@ impl Transaction {
     /// Inserts full rows. A key that exists, in the table or twice in the rows, is a unique
     /// violation, and then nothing is written.
     pub async fn insert(&mut self, table: &Table, rows: &RecordBatch) -> Result<()> {
+        let inserted = self.insert_rows(table, rows).await;
+        inserted.map_err(|error| self.with_schema(table, error))
+    }
+
+    async fn insert_rows(&mut self, table: &Table, rows: &RecordBatch) -> Result<()> {
         check_not_null(table, rows)?;
+        table.check_rows(rows)?;
         let values = table.codec.encode_values(rows)?;
         if table.codec.has_row_numbers() {
             let count = i64::try_from(values.len())
@@ -121,7 +127,18 @@ impl Transaction {
         addresses: &RecordBatch,
         rows: &RecordBatch,
     ) -> Result<()> {
+        let replaced = self.replace_rows(table, addresses, rows).await;
+        replaced.map_err(|error| self.with_schema(table, error))
+    }
+
+    async fn replace_rows(
+        &mut self,
+        table: &Table,
+        addresses: &RecordBatch,
+        rows: &RecordBatch,
+    ) -> Result<()> {
         check_not_null(table, rows)?;
+        table.check_rows(rows)?;
         let old_keys = table.codec.encode_keys(addresses)?;
         let values = table.codec.encode_values(rows)?;
         self.reopen_closed(table, &old_keys)?;
@@ -144,6 +161,15 @@ impl Transaction {
         self.reopen_closed(table, &keys)?;
         let none = RecordBatch::new_empty(Arc::clone(&table.schema));
         self.write(table, keys, Vec::new(), Vec::new(), &none)
+    }
+
+    /// Names the schema of the table that an error names.
+    pub(super) fn with_schema(&self, table: &Table, error: CatalogError) -> CatalogError {
+        let schema = self.view.definitions.schema_by_oid(table.def.schema);
+        match schema {
+            Some(schema) if error.table.is_some() => error.with_schema(&schema.name),
+            _ => error,
+        }
     }
 
     /// Takes the rows of `gone` away, then gives `keys` their `values`, which are those of `rows`; the indexes change with
@@ -344,25 +370,4 @@ fn unique_violation(
     ))
     .with_table(&table.def.name)
     .with_constraint(constraint)
-}
-
-/// One row for an error's detail, values as PostgreSQL prints them by default.
-pub(super) fn row_text(rows: &RecordBatch, at: usize) -> String {
-    let options = FormatOptions::new()
-        .with_null("null")
-        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
-        // Stored instants are in UTC.
-        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f+00"));
-    let values: Vec<String> = rows
-        .columns()
-        .iter()
-        .map(|column| match ArrayFormatter::try_new(column, &options) {
-            Ok(formatter) => formatter
-                .value(at)
-                .try_to_string()
-                .unwrap_or_else(|_| "?".to_string()),
-            Err(_) => "?".to_string(),
-        })
-        .collect();
-    values.join(", ")
 }

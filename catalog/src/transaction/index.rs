@@ -7,7 +7,6 @@ use arrow::array::{BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
 use futures::TryStreamExt;
 
-use super::dml::row_text;
 use super::{Retired, Transaction};
 use crate::definitions::{Oid, Relation, Table, TableDef};
 use crate::error::{CatalogError, ErrorKind, Result};
@@ -16,6 +15,7 @@ use crate::index::changes::IndexChanges;
 use crate::index::{Index, IndexColumn, IndexDef, IndexState};
 use crate::key_range::KeyRange;
 use crate::row_codec::Bytes;
+use crate::row_text::row_text;
 
 /// What CREATE INDEX, or a UNIQUE constraint, asks for.
 #[derive(Debug, Clone)]
@@ -67,7 +67,7 @@ impl Transaction {
                 added: entries.into_iter().enumerate().collect(),
             };
             if let Some(at) = self.view.first_duplicate(&table, &changes)? {
-                return Err(duplicated(&index, &columns, at));
+                return Err(self.with_schema(&table, duplicated(&index, &columns, at)));
             }
             self.view.writes.change_indexes(storage, [changes])?;
         }
@@ -179,7 +179,7 @@ impl Transaction {
         self.redefine(def).map(drop)
     }
 
-    fn redefine(&mut self, def: TableDef) -> Result<Arc<Table>> {
+    pub(super) fn redefine(&mut self, def: TableDef) -> Result<Arc<Table>> {
         let table = Arc::new(Table::new(def)?);
         self.put_relation(Relation::Table(Arc::clone(&table)), false)?;
         Ok(table)

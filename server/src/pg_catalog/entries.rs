@@ -1,13 +1,15 @@
 //! Everything `pg_class` lists, in one shape: users' relations, their parts and indexes, system relations.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use nyala_catalog::definitions::{
     BOOTSTRAP_ROLE_OID, ColumnDef, Definitions, ExternalFormat, INFORMATION_SCHEMA_OID,
-    NYALA_SCHEMA_OID, Oid, PG_CATALOG_OID, Relation, Table,
+    NYALA_SCHEMA_OID, Oid, PG_CATALOG_OID, Relation, TEMPORARY_SCHEMA, Table,
 };
 use nyala_catalog::index::IndexColumn;
-use nyala_catalog::partitioning;
+use nyala_catalog::sequence::SequenceDef;
+use nyala_catalog::{CheckDef, partitioning};
 
 use crate::pg_catalog::names::quote_ident;
 use crate::pg_catalog::{INFORMATION_SCHEMA, NYALA, PG_CATALOG, shape};
@@ -34,6 +36,8 @@ pub enum Kind {
     },
     /// An index, and the OID of its table.
     Index { on: Oid },
+    /// A sequence.
+    Sequence(Arc<SequenceDef>),
     /// A system relation; whether PostgreSQL has it as a view.
     System { is_view: bool },
 }
@@ -47,6 +51,7 @@ impl Kind {
             Self::Part { .. } | Self::View { .. } | Self::System { is_view: true } => "v",
             Self::External { .. } => "f",
             Self::Index { .. } => "i",
+            Self::Sequence(_) => "S",
         }
     }
 }
@@ -70,6 +75,10 @@ pub struct Entry {
     pub indexes: Vec<TableIndex>,
     /// Options of a table, each as `name=value`.
     pub options: Vec<String>,
+    /// CHECK constraints of a table.
+    pub checks: Vec<CheckDef>,
+    /// Whether it is only the session's.
+    pub temporary: bool,
 }
 
 impl Entry {
@@ -144,6 +153,7 @@ pub struct Entries {
     oids: HashMap<Oid, usize>,
     names: HashMap<(Oid, String), usize>,
     schemas: HashMap<Oid, String>,
+    temporary: Option<Oid>,
 }
 
 impl Entries {
@@ -170,7 +180,12 @@ impl Entries {
                 columns: shape.columns.clone(),
                 indexes: Vec::new(),
                 options: Vec::new(),
+                checks: Vec::new(),
+                temporary: false,
             });
+        }
+        for entry in &mut list {
+            entry.temporary = Some(entry.schema) == definitions.temporary_schema();
         }
         let mut schemas: HashMap<_, _> = [
             (PG_CATALOG_OID, PG_CATALOG.to_string()),
@@ -193,6 +208,7 @@ impl Entries {
                 .collect(),
             list,
             schemas,
+            temporary: definitions.temporary_schema(),
         }
     }
 
@@ -237,6 +253,9 @@ impl Entries {
 
     /// OID of a schema.
     pub fn schema_oid(&self, name: &str) -> Option<Oid> {
+        if name == TEMPORARY_SCHEMA {
+            return self.temporary;
+        }
         self.schemas
             .iter()
             .find(|(_, known)| *known == name)
@@ -281,6 +300,8 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
         columns: relation.columns().to_vec(),
         indexes: Vec::new(),
         options: Vec::new(),
+        checks: Vec::new(),
+        temporary: false,
     };
     let (oid, name) = (relation.oid(), relation.name().to_string());
     match relation {
@@ -298,6 +319,9 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
             };
             list.push(entry(oid, name, kind));
         }
+        Relation::Sequence(def) => {
+            list.push(entry(oid, name, Kind::Sequence(Arc::clone(def))));
+        }
         Relation::Table(table) => {
             let kind = Kind::Table {
                 hybrid: table.is_hybrid(),
@@ -306,6 +330,7 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
             let of_table = Entry {
                 indexes: indexes.clone(),
                 options: options(table),
+                checks: table.def.checks.clone(),
                 ..entry(oid, name.clone(), kind)
             };
             list.push(of_table.clone());
@@ -321,8 +346,10 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
             for index in &indexes {
                 // PostgreSQL marks no column of an index as NOT NULL, and gives it no default.
                 let columns = index.columns_of(&of_table).map(|column| ColumnDef {
-                    not_null: false,
+                    comment: None,
                     default: None,
+                    identity: None,
+                    not_null: false,
                     ..column.clone()
                 });
                 let kind = Kind::Index { on: oid };

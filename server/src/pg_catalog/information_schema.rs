@@ -8,7 +8,7 @@ use crate::pg_catalog::entries::{Entry, Kind};
 use crate::pg_catalog::relations::{default_text, format_name, schema_name, view_definition};
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
-use crate::pg_catalog::{SystemView, keys, types};
+use crate::pg_catalog::{SystemView, keys, sequences, types};
 
 /// The privileges on a table, in the order PostgreSQL lists them.
 const TABLE_PRIVILEGES: [&str; 7] = [
@@ -35,6 +35,8 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
         "key_column_usage" | "constraint_column_usage" => key_columns(view, shape, &mut rows),
         "constraint_table_usage" => constraint_tables(view, &mut rows),
         "table_privileges" | "role_table_grants" => table_privileges(view, &mut rows),
+        "check_constraints" => check_constraints(view, &mut rows),
+        "sequences" => sequences::of_standard(view, &mut rows),
         "character_sets" => character_sets(view, &mut rows),
         "enabled_roles" => rows.push([("role_name", Cell::from(&view.session.user))]),
         "routines" => routines(view, &mut rows),
@@ -43,11 +45,11 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
     Some(filled.and_then(|()| rows.finish()))
 }
 
-fn database(view: &SystemView) -> Cell {
+pub(super) fn database(view: &SystemView) -> Cell {
     Cell::from(&view.session.database)
 }
 
-fn yes_no(value: bool) -> Cell {
+pub(super) fn yes_no(value: bool) -> Cell {
     if value { "YES" } else { "NO" }.into()
 }
 
@@ -55,7 +57,7 @@ fn yes_no(value: bool) -> Cell {
 fn relations(view: &SystemView) -> impl Iterator<Item = &Entry> {
     view.entries()
         .iter()
-        .filter(|entry| !matches!(entry.kind, Kind::Index { .. }))
+        .filter(|entry| !matches!(entry.kind, Kind::Index { .. } | Kind::Sequence(_)))
 }
 
 fn is_writable(entry: &Entry) -> bool {
@@ -83,6 +85,7 @@ fn tables(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
         let kind = match entry.kind.relkind() {
             "v" => "VIEW",
             "f" => "FOREIGN",
+            _ if entry.temporary => "LOCAL TEMPORARY",
             _ => "BASE TABLE",
         };
         rows.push([
@@ -149,7 +152,8 @@ fn columns(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
                     column
                         .default
                         .as_ref()
-                        .map(|default| default_text(default, &column.ty))
+                        .filter(|_| column.identity.is_none())
+                        .map(|default| default_text(view, default, &column.ty))
                         .into(),
                 ),
                 ("is_nullable", yes_no(!column.not_null)),
@@ -168,11 +172,16 @@ fn columns(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
                 ("udt_name", types::name(column.ty.oid()).into()),
                 ("dtd_identifier", (position + 1).to_string().into()),
                 ("is_self_referencing", "NO".into()),
-                ("is_identity", "NO".into()),
+                ("is_identity", yes_no(column.identity.is_some())),
                 ("identity_cycle", "NO".into()),
                 ("is_generated", "NEVER".into()),
                 ("is_updatable", yes_no(is_writable(entry))),
             ])?;
+            if let Some(identity) = column.identity {
+                for (name, cell) in sequences::identity_cells(view, entry.oid, column, identity) {
+                    rows.set_last(name, cell)?;
+                }
+            }
         }
     }
     Ok(())
@@ -234,12 +243,45 @@ fn table_constraints(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
         };
         push(entry, Cell::from(&index.name), kind)?;
     }
+    for (entry, check) in keys::checks(view) {
+        push(entry, Cell::from(&check.name), "CHECK")?;
+    }
     // The standard sees NOT NULL as a check; PostgreSQL makes its name up from OIDs.
     for entry in view.entries().users().filter(|entry| is_writable(entry)) {
         for (position, column) in entry.columns.iter().enumerate() {
             if column.not_null {
                 let name = format!("{}_{}_{}_not_null", entry.schema, entry.oid, position + 1);
                 push(entry, name.into(), "CHECK")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_constraints(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
+    for (entry, check) in keys::checks(view) {
+        let clause = crate::sql::checks::shown(&check.condition, &entry.columns, false);
+        let clause = format!("({clause})");
+        rows.push([
+            ("constraint_catalog", database(view)),
+            ("constraint_schema", schema_name(view, entry)),
+            ("constraint_name", Cell::from(&check.name)),
+            ("check_clause", Cell::from(&clause)),
+        ])?;
+    }
+    for entry in view.entries().users().filter(|entry| is_writable(entry)) {
+        for (position, column) in entry.columns.iter().enumerate() {
+            if column.not_null {
+                let name = format!("{}_{}_{}_not_null", entry.schema, entry.oid, position + 1);
+                rows.push([
+                    ("constraint_catalog", database(view)),
+                    ("constraint_schema", schema_name(view, entry)),
+                    ("constraint_name", name.into()),
+                    (
+                        "check_clause",
+                        format!("{} IS NOT NULL", column.name).into(),
+                    ),
+                ])?;
             }
         }
     }
@@ -287,7 +329,7 @@ fn table_privileges(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
     for entry in view
         .entries()
         .users()
-        .filter(|entry| !matches!(entry.kind, Kind::Index { .. }))
+        .filter(|entry| !matches!(entry.kind, Kind::Index { .. } | Kind::Sequence(_)))
     {
         let privileges = TABLE_PRIVILEGES.into_iter();
         for privilege in privileges.filter(|name| is_writable(entry) || *name == "SELECT") {

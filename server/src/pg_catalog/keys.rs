@@ -1,6 +1,7 @@
 //! Keys and indexes: `pg_index`, `pg_constraint`, `pg_indexes`, and the texts that describe them.
 
 use arrow::record_batch::RecordBatch;
+use nyala_catalog::CheckDef;
 use nyala_catalog::definitions::Oid;
 use nyala_catalog::index::IndexColumn;
 use nyala_catalog::types::SqlType;
@@ -12,6 +13,8 @@ use crate::pg_catalog::relations::{DEFAULT_COLLATION_OID, schema_name};
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
 use crate::pg_catalog::{SystemView, objects};
+use crate::sql::checks::{columns_of, shown};
+use crate::sql::parse;
 
 /// Bits of `indoption`.
 const DESCENDING: i64 = 1;
@@ -38,8 +41,31 @@ pub fn constraints(view: &SystemView) -> impl Iterator<Item = (&Entry, &TableInd
     indexes(view).filter(|(_, index)| index.constraint_oid.is_some())
 }
 
-/// `pg_get_constraintdef`.
-pub fn constraint_definition(view: &SystemView, oid: Oid) -> Option<String> {
+/// All CHECK constraints, each with its table.
+pub fn checks(view: &SystemView) -> impl Iterator<Item = (&Entry, &CheckDef)> {
+    let tables = view.entries().users();
+    tables.flat_map(|entry| entry.checks.iter().map(move |check| (entry, check)))
+}
+
+/// Numbers of the columns that a condition names.
+fn checked_columns(table: &Entry, check: &CheckDef) -> Vec<i64> {
+    let Ok(condition) = parse::parse_expression(&check.condition) else {
+        return Vec::new();
+    };
+    let named = columns_of(&condition, &table.columns);
+    let columns = (1..).zip(&table.columns);
+    columns
+        .filter(|(_, column)| named.iter().any(|named| named.name == column.name))
+        .map(|(number, _)| number)
+        .collect()
+}
+
+/// `pg_get_constraintdef`; a pretty one has no parentheses that it can do without.
+pub fn constraint_definition(view: &SystemView, oid: Oid, pretty: bool) -> Option<String> {
+    if let Some((table, check)) = checks(view).find(|(_, check)| check.oid == oid) {
+        let shown = shown(&check.condition, &table.columns, pretty);
+        return Some(format!("CHECK ({shown})"));
+    }
     let (table, index) = constraints(view).find(|(_, i)| i.constraint_oid == Some(oid))?;
     let names: Vec<_> = index
         .columns_of(table)
@@ -169,6 +195,25 @@ fn pg_constraint(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("conislocal", true.into()),
             ("connoinherit", true.into()),
             ("conkey", column_numbers(index).into()),
+        ])?;
+    }
+    for (table, check) in checks(view) {
+        rows.push([
+            ("oid", check.oid.into()),
+            ("conname", Cell::from(&check.name)),
+            ("connamespace", table.schema.into()),
+            ("contype", "c".into()),
+            ("convalidated", true.into()),
+            ("conrelid", table.oid.into()),
+            ("confupdtype", " ".into()),
+            ("confdeltype", " ".into()),
+            ("confmatchtype", " ".into()),
+            ("conislocal", true.into()),
+            ("conkey", checked_columns(table, check).into()),
+            (
+                "conbin",
+                Cell::from(&shown(&check.condition, &table.columns, false)),
+            ),
         ])?;
     }
     rows.finish()

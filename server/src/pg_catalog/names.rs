@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use nyala_catalog::definitions::{NYALA_SCHEMA_OID, Oid, PG_CATALOG_OID};
+use nyala_catalog::definitions::{NYALA_SCHEMA_OID, Oid, PG_CATALOG_OID, TEMPORARY_SCHEMA};
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::entries::Entry;
@@ -90,6 +90,10 @@ impl SystemView {
     /// OIDs of the schemas searched for unqualified names, in order.
     pub(super) fn search_path_oids(&self) -> Vec<Oid> {
         let mut path = Vec::new();
+        let named = self.session.search_path.iter();
+        if !named.clone().any(|name| name == TEMPORARY_SCHEMA) {
+            path.extend(self.definitions.temporary_schema());
+        }
         if !self
             .session
             .search_path

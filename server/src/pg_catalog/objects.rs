@@ -7,10 +7,10 @@ use nyala_catalog::definitions::{
 use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
+use crate::pg_catalog::SystemView;
 use crate::pg_catalog::relations::{DEFAULT_COLLATION_OID, format_name};
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
-use crate::pg_catalog::{PG_CATALOG, SystemView, shape};
 
 /// OID of the access method of primary keys, PostgreSQL's `btree`.
 pub const BTREE_OID: Oid = 403;
@@ -47,7 +47,6 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
         "pg_tablespace" => pg_tablespace(shape),
         "pg_foreign_data_wrapper" => pg_foreign_data_wrapper(shape),
         "pg_foreign_server" => pg_foreign_server(shape),
-        "pg_description" => pg_description(shape),
         _ => return None,
     })
 }
@@ -308,16 +307,3 @@ pub const DESCRIPTIONS: [(&str, Oid, &str); 5] = [
         "open rows in the row store, closed rows in Delta files",
     ),
 ];
-
-fn pg_description(shape: &Shape) -> Result<RecordBatch> {
-    let mut rows = Rows::new(shape);
-    for (catalog, oid, text) in DESCRIPTIONS {
-        let class = shape::find(PG_CATALOG, catalog).map_or(0, |shape| shape.oid);
-        rows.push([
-            ("objoid", oid.into()),
-            ("classoid", class.into()),
-            ("description", text.into()),
-        ])?;
-    }
-    rows.finish()
-}

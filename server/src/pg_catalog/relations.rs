@@ -1,7 +1,7 @@
 //! `pg_class`, `pg_attribute`, `pg_attrdef`, `pg_rewrite` and the views over them.
 
 use arrow::record_batch::RecordBatch;
-use nyala_catalog::definitions::{ExternalFormat, Oid};
+use nyala_catalog::definitions::{ColumnDef, ExternalFormat, Identity, Oid};
 use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::pg_catalog::entries::{Entry, Kind};
 use crate::pg_catalog::objects::{BTREE_OID, HYBRID_OID, ROW_STORE_OID, server_oid};
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
-use crate::pg_catalog::{SystemView, types};
+use crate::pg_catalog::{SystemView, sequences, types};
 
 /// OID of PostgreSQL's collation `default`, which all text columns have.
 pub const DEFAULT_COLLATION_OID: Oid = 100;
@@ -79,7 +79,11 @@ fn pg_class(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("relpages", Cell::Int(pages as i64)),
             ("reltuples", tuples.into()),
             ("relhasindex", (!entry.indexes.is_empty()).into()),
-            ("relpersistence", "p".into()),
+            (
+                "relpersistence",
+                if entry.temporary { "t" } else { "p" }.into(),
+            ),
+            ("relchecks", Cell::Int(entry.checks.len() as i64)),
             ("relkind", entry.kind.relkind().into()),
             ("relnatts", Cell::Int(entry.columns.len() as i64)),
             ("relhasrules", is_view.into()),
@@ -120,7 +124,11 @@ fn pg_attribute(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
                 ("attalign", facts.align.into()),
                 ("attstorage", facts.storage.into()),
                 ("attnotnull", column.not_null.into()),
-                ("atthasdef", column.default.is_some().into()),
+                (
+                    "atthasdef",
+                    (column.default.is_some() && column.identity.is_none()).into(),
+                ),
+                ("attidentity", identity_letter(column).into()),
                 ("attislocal", true.into()),
                 ("attcollation", facts.collation.into()),
             ])?;
@@ -129,8 +137,20 @@ fn pg_attribute(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     rows.finish()
 }
 
+/// `attidentity`
+pub fn identity_letter(column: &ColumnDef) -> &'static str {
+    match column.identity {
+        Some(Identity::Always) => "a",
+        Some(Identity::Default) => "d",
+        None => "",
+    }
+}
+
 /// A default as PostgreSQL shows it: a string literal is shown with its type.
-pub fn default_text(default: &str, ty: &SqlType) -> String {
+pub fn default_text(view: &SystemView, default: &str, ty: &SqlType) -> String {
+    if let Some(shown) = sequences::shown(view, default) {
+        return shown;
+    }
     let inner = default
         .strip_prefix('\'')
         .and_then(|rest| rest.strip_suffix('\''));
@@ -151,12 +171,19 @@ fn pg_attrdef(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
     for entry in view.entries().users() {
         for (position, column) in entry.columns.iter().enumerate() {
-            if let Some(default) = &column.default {
+            if let Some(default) = column
+                .default
+                .as_ref()
+                .filter(|_| column.identity.is_none())
+            {
                 rows.push([
                     ("oid", default_oid(entry.oid, position + 1).into()),
                     ("adrelid", entry.oid.into()),
                     ("adnum", Cell::Int(position as i64 + 1)),
-                    ("adbin", Cell::from(&default_text(default, &column.ty))),
+                    (
+                        "adbin",
+                        Cell::from(&default_text(view, default, &column.ty)),
+                    ),
                 ])?;
             }
         }

@@ -83,10 +83,8 @@ fn parse(line: &'static str) -> Option<Shape> {
         let ty: SqlType = ty.trim_end_matches('!').parse().ok()?;
         positions.insert(column, columns.len());
         columns.push(ColumnDef {
-            name: column.to_string(),
-            ty,
             not_null,
-            default: None,
+            ..ColumnDef::new(column, ty)
         });
     }
     // Arrow refuses a NULL in a field that allows none; the rows are checked by tests instead.

@@ -43,9 +43,9 @@ impl Session {
         let mut planner = self.planner()?;
         let transaction = match self.state.transaction() {
             Some(_) => None,
-            None => Some(self.server.catalog.begin(&self.database)?),
+            None => Some(self.begin_transaction()?),
         };
-        let defaults = Defaults::evaluate(&mut planner, &copy.table).await?;
+        let defaults = Defaults::evaluate(&mut planner, &copy).await?;
         let input = self.input_settings();
         let name = &copy.table.def.name;
         let reader = CopyReader::new(&copy.options, name, &copy.columns(), &input, BATCH_ROWS);
@@ -73,7 +73,7 @@ impl Session {
             self.copy_batch(&mut copy, &batch).await?;
         }
         if let Some(transaction) = copy.transaction.take() {
-            transaction.commit().await?;
+            self.commit(transaction).await?;
         } else if scope == Scope::Alone && self.state.transaction().is_none() {
             return Err(PgError::internal("COPY lost its transaction"));
         }
@@ -94,7 +94,7 @@ impl Session {
         };
         copy.rows += batch.num_rows();
         copy.defaults
-            .insert(&copy.planner, transaction, &copy.copy, batch)
+            .insert(&mut copy.planner, transaction, &copy.copy, batch)
             .await
     }
 }

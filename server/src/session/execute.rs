@@ -2,7 +2,7 @@
 
 use datafusion::common::ScalarValue;
 use nyala_catalog::{CatalogError, ErrorKind};
-use sqlparser::ast::{ObjectType, SetExpr, UtilityOption};
+use sqlparser::ast::{DiscardObject, ObjectType, SetExpr, UtilityOption};
 
 use super::{
     Outcome, Result, RowsTag, Scope, Session, Statement, Transaction, Tree, copy, dml, names,
@@ -74,7 +74,7 @@ impl Session {
     ) -> Result<Outcome> {
         let statement = match tree {
             Tree::Sql(statement) => Some(statement.as_ref()),
-            Tree::CreateExternalTable(_) | Tree::Fetch(_) => None,
+            Tree::CreateExternalTable(_) | Tree::Define(_) | Tree::Fetch(_) => None,
         };
         self.check_not_failed(statement)?;
         if let Tree::Fetch(fetch) = tree {
@@ -85,6 +85,10 @@ impl Session {
         };
         if let Some(outcome) = self.control(statement).await? {
             return Ok(outcome);
+        }
+        let idle = matches!(self.state, super::State::Idle);
+        if is_discard_temp(statement) || (idle && is_discard_all(statement)) {
+            self.discard_temporary().await?;
         }
         if let Some(outcome) = self.variable(statement)? {
             return Ok(outcome);
@@ -217,7 +221,7 @@ impl Session {
             None => match point.select_now(&self.server.catalog, parameters)? {
                 Some(rows) => Some(rows),
                 None => {
-                    let transaction = self.server.catalog.begin(&self.database)?;
+                    let transaction = self.begin_transaction()?;
                     if !point.is_over(transaction.definitions()) {
                         return Ok(None);
                     }
@@ -266,14 +270,14 @@ impl Session {
         }
         let mut retries = 0;
         loop {
-            let mut transaction = self.server.catalog.begin(&self.database)?;
+            let mut transaction = self.begin_transaction()?;
             if !work.is_over(&transaction) {
                 return Ok(None);
             }
             let written = cancel
                 .run(self.write_in(work, &mut transaction, start_us))
                 .await?;
-            match transaction.commit().await {
+            match self.commit(transaction).await {
                 Ok(()) => return Ok(Some(self.written(written))),
                 Err(CatalogError {
                     kind: ErrorKind::SerializationFailure,
@@ -308,6 +312,9 @@ impl Session {
             Tree::CreateExternalTable(create) => {
                 let defined = ddl::create_external_table(&planner, transaction, create).await?;
                 return Ok(defined.into());
+            }
+            Tree::Define(definition) => {
+                return Ok(ddl::define(&planner, transaction, definition)?.into());
             }
             Tree::Fetch(_) => return Err(PgError::internal("FETCH writes nothing")),
         };
@@ -432,6 +439,24 @@ impl Session {
     }
 }
 
+fn is_discard_temp(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Discard {
+            object_type: DiscardObject::TEMP
+        }
+    )
+}
+
+fn is_discard_all(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Discard {
+            object_type: DiscardObject::ALL
+        }
+    )
+}
+
 /// Parts of a query that the planner would pass over.
 pub(super) fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
     if !query.locks.is_empty() {
@@ -443,8 +468,7 @@ pub(super) fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
     }
     match query.body.as_ref() {
         SetExpr::Select(select) if select.into.is_some() => {
-            Err(PgError::unsupported("SELECT INTO is not supported")
-                .with_hint("Use CREATE TABLE AS."))
+            Err(PgError::syntax("SELECT ... INTO is not allowed here"))
         }
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Err(
             PgError::unsupported("WITH in front of a data-changing statement is not supported"),
@@ -483,6 +507,7 @@ fn explain_options(options: Option<&[UtilityOption]>) -> Result<bool> {
 fn verb(tree: &Tree) -> String {
     match tree {
         Tree::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_string(),
+        Tree::Define(definition) => definition.verb().to_string(),
         Tree::Fetch(_) => "FETCH".to_string(),
         Tree::Sql(statement) => {
             let text = statement.to_string();

@@ -25,7 +25,7 @@ impl Session {
         let newest = match self.state.transaction() {
             None => true,
             Some(transaction) => {
-                let now = catalog.begin(&self.database)?;
+                let now = self.begin_transaction()?;
                 Arc::ptr_eq(now.definitions(), transaction.definitions())
             }
         };

@@ -80,7 +80,7 @@ impl Session {
     /// Opens the implicit block, unless a transaction is open.
     pub(super) fn open_implicit(&mut self) -> Result<()> {
         if matches!(self.state, State::Idle) {
-            let transaction = self.server.catalog.begin(&self.database)?;
+            let transaction = self.begin_transaction()?;
             self.settings.begin();
             self.state = State::Implicit {
                 transaction,
@@ -169,7 +169,7 @@ impl Session {
             } => (transaction, start_us),
             State::Idle => {
                 self.settings.begin();
-                (self.server.catalog.begin(&self.database)?, clock::now_us())
+                (self.begin_transaction()?, clock::now_us())
             }
         };
         let savepoints = Vec::new();
@@ -223,7 +223,7 @@ impl Session {
                 Ok("ROLLBACK")
             }
             State::Block(Block { transaction, .. }) | State::Implicit { transaction, .. } => {
-                let committed = transaction.commit().await;
+                let committed = self.commit(transaction).await;
                 self.settings.end(committed.is_ok());
                 self.portals.end(committed.is_ok());
                 committed?;

@@ -53,11 +53,16 @@ impl Session {
                         self.settings.reset_all();
                         self.statements.clear();
                         self.portals.clear();
+                        self.sequences.lock().clear();
                         "DISCARD ALL"
                     }
                     // Nothing of these outlives a statement here.
                     DiscardObject::PLANS => "DISCARD PLANS",
-                    DiscardObject::SEQUENCES => "DISCARD SEQUENCES",
+                    DiscardObject::SEQUENCES => {
+                        self.sequences.lock().clear();
+                        "DISCARD SEQUENCES"
+                    }
+                    // Temporary relations are dropped before this is asked.
                     DiscardObject::TEMP => "DISCARD TEMP",
                 };
                 Ok(Some(Outcome::Done(tag.to_string())))

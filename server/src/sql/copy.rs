@@ -1,8 +1,11 @@
 //! COPY: what a statement's options and names mean. The bytes are [`crate::pgwire::copy_format`]'s.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::DFSchema;
 use nyala_catalog::definitions::{Relation, Table};
 use nyala_catalog::types::SqlType;
 use nyala_catalog::{Part, Transaction};
@@ -16,7 +19,10 @@ use crate::pgwire::copy_format::{
     CopyError, CopyFormat, CopyOptions, Direction, ForceColumns, Header,
 };
 use crate::sql::planner::Planner;
-use crate::sql::{casts, names, parse, query};
+use crate::sql::{casts, checks, dml, names, parse, query};
+
+/// Internal name of as many rows as a batch of data has.
+const COPIED: &str = "copied";
 
 impl From<CopyError> for PgError {
     fn from(error: CopyError) -> Self {
@@ -197,41 +203,101 @@ impl CopyFrom {
 pub struct Defaults {
     /// One row with the default of each column of the table.
     row: RecordBatch,
+    /// Columns whose default is another for each row, and are not in the data.
+    volatile: Vec<usize>,
 }
 
 impl Defaults {
     /// Evaluates the defaults once for the whole statement.
-    pub async fn evaluate(planner: &mut Planner, table: &Table) -> Result<Self> {
+    pub async fn evaluate(planner: &mut Planner, copy: &CopyFrom) -> Result<Self> {
+        let table = copy.table.as_ref();
+        checks::prepare(planner, table)?;
+        let mut volatile = Vec::new();
+        for (at, column) in table.def.columns.iter().enumerate() {
+            let Some(default) = column.default.as_deref() else {
+                continue;
+            };
+            let given = copy.columns.contains(&at);
+            if given
+                || planner
+                    .expression(default, &DFSchema::empty())?
+                    .is_volatile()
+            {
+                volatile.push(at);
+            }
+        }
         let items: Vec<String> = table
             .def
             .columns
             .iter()
             .enumerate()
             .map(|(at, column)| {
-                let default = column.default.as_deref().unwrap_or("NULL");
+                let default = column
+                    .default
+                    .as_deref()
+                    .filter(|_| !volatile.contains(&at));
+                let default = default.unwrap_or("NULL");
                 format!("({default}) AS \"$column{at}\"")
             })
             .collect();
         let query = parse::parse_query(&format!("SELECT {}", items.join(", ")))?;
         let (schema, batches) = query::collect(planner, &query).await?;
         let row = arrow::compute::concat_batches(&schema, &batches)?;
-        Ok(Self { row })
+        volatile.retain(|at| !copy.columns.contains(at));
+        Ok(Self { row, volatile })
+    }
+
+    /// The defaults that are others for each row, for so many rows.
+    async fn of_rows(
+        &self,
+        planner: &mut Planner,
+        table: &Table,
+        rows: usize,
+    ) -> Result<HashMap<usize, (ArrayRef, FieldRef)>> {
+        if self.volatile.is_empty() || rows == 0 {
+            return Ok(HashMap::new());
+        }
+        let fields = vec![Field::new("n", DataType::Null, true)];
+        let schema = Arc::new(arrow::datatypes::Schema::new(fields));
+        let nulls = new_null_array(&DataType::Null, rows);
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![nulls])?;
+        planner.add_transient(COPIED, vec![batch], schema)?;
+        let items = self.volatile.iter().map(|at| {
+            let default = dml::insert::default_of(table, *at)?;
+            Ok(dml::aliased(default, &format!("$column{at}")))
+        });
+        let items = items.collect::<Result<Vec<_>>>()?;
+        let from = vec![dml::internal_table(COPIED, &dml::quoted(COPIED))?];
+        let query = dml::select(items, from, None)?;
+        let (schema, batches) = query::collect(planner, &query).await?;
+        let values = arrow::compute::concat_batches(&schema, &batches)?;
+        let columns = values.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(values, field)| (Arc::clone(values), Arc::clone(field)));
+        Ok(self.volatile.iter().copied().zip(columns).collect())
     }
 
     /// Stores a batch of data: other columns get their defaults.
     pub async fn insert(
         &self,
-        planner: &Planner,
+        planner: &mut Planner,
         transaction: &mut Transaction,
         copy: &CopyFrom,
         data: &RecordBatch,
     ) -> Result<()> {
         let table = &copy.table;
+        let volatile = self.of_rows(planner, table, data.num_rows()).await?;
         let mut columns = Vec::with_capacity(table.def.columns.len());
         for (at, column) in table.def.columns.iter().enumerate() {
             let given = copy.columns.iter().position(|given| *given == at);
             let values = match given.and_then(|slot| data.columns().get(slot)) {
                 Some(values) => Arc::clone(values),
+                None if volatile.contains_key(&at) => match volatile.get(&at) {
+                    Some((values, field)) => {
+                        let (input, format) = (&planner.input, &planner.format);
+                        casts::assign(values, field, &column.ty, input, format)?
+                    }
+                    None => return Err(PgError::internal("column without a default")),
+                },
                 None if column.default.is_some() => {
                     let schema = self.row.schema();
                     let (Some(value), Some(field)) =

@@ -8,31 +8,41 @@ use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Expr as PlanExpr;
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{
-    BOOTSTRAP_ROLE_OID, ColumnDef, Oid, PUBLIC_SCHEMA_OID, Relation, Schedules, arrow_schema,
+    BOOTSTRAP_ROLE_OID, ColumnDef, Oid, Relation, Schedules, arrow_schema,
 };
 use nyala_catalog::external_table::open_external;
 use nyala_catalog::types::SqlType;
 use nyala_catalog::{CatalogError, NewTable, NewView, Part, Transaction};
 use sqlparser::ast::{
-    ColumnOption, CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType, Query,
-    SchemaName, Statement, TableConstraint, Truncate,
+    CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType, Query, SchemaName,
+    Statement, TableConstraint, Truncate, TruncateIdentityOption,
 };
 
 use crate::error::{PgError, Result, sqlstate};
-use crate::sql::names::{self, RelationName};
+use crate::sql::names;
 use crate::sql::parse::CreateExternalTable;
+use crate::sql::parse::definitions::Definition;
 use crate::sql::planner::Planner;
-use crate::sql::{casts, query, types};
+use crate::sql::{casts, query};
 
 mod alter;
+mod alter_checks;
 mod alter_default;
 mod alter_views;
+mod columns;
+mod comment;
+mod dropping;
 pub mod index;
 mod options;
 mod partitioning;
+mod sequence;
+mod temporary;
 
+use columns::{NewColumn, column_definition, default_of};
+use dropping::drop_all;
 use index::Unique;
 use options::Options;
+use sequence::ColumnSequence;
 
 /// What a statement did: its tag, and notices for the client.
 pub struct Defined {
@@ -74,7 +84,11 @@ pub async fn run(
             clone: None,
         } => create_schema(transaction, schema_name, *if_not_exists)?,
         Statement::Drop {
-            object_type: object_type @ (ObjectType::Table | ObjectType::View | ObjectType::Schema),
+            object_type:
+                object_type @ (ObjectType::Table
+                | ObjectType::View
+                | ObjectType::Sequence
+                | ObjectType::Schema),
             if_exists,
             names,
             cascade,
@@ -98,9 +112,58 @@ pub async fn run(
             table: None,
             ..
         } => index::drop_indexes(planner, transaction, *if_exists, names)?,
+        Statement::Comment {
+            object_type,
+            object_name,
+            comment,
+            if_exists: false,
+        } => comment::run(
+            planner,
+            transaction,
+            *object_type,
+            object_name,
+            comment.as_deref(),
+        )?,
         Statement::Truncate(truncate) => run_truncate(planner, transaction, truncate).await?,
         _ => return Ok(None),
     }))
+}
+
+/// Runs a definition that has a tree of its own.
+pub fn define(
+    planner: &Planner,
+    transaction: &mut Transaction,
+    definition: &Definition,
+) -> Result<Defined> {
+    match definition {
+        Definition::CreateSequence {
+            name,
+            temporary,
+            if_not_exists,
+            options,
+        } => sequence::create(
+            planner,
+            transaction,
+            name,
+            *temporary,
+            *if_not_exists,
+            options,
+        ),
+        Definition::AlterSequence {
+            name,
+            if_exists,
+            options,
+            rename,
+        } => {
+            let rename = rename.as_ref();
+            sequence::alter(planner, transaction, name, *if_exists, options, rename)
+        }
+        Definition::CommentOnConstraint {
+            name,
+            table,
+            comment,
+        } => comment::on_constraint(planner, transaction, name, table, comment.as_deref()),
+    }
 }
 
 fn create_schema(
@@ -131,12 +194,16 @@ fn create_schema(
 /// Where a new relation goes, unless its name is taken and IF NOT EXISTS was given.
 fn place(
     planner: &Planner,
-    transaction: &Transaction,
+    transaction: &mut Transaction,
     name: &ObjectName,
     if_not_exists: bool,
+    temporary: bool,
 ) -> Result<Result<(Oid, String), Defined>> {
     let name = names::relation_name(name, &planner.database)?;
-    let schema = names::creation_schema(transaction.definitions(), &planner.search_path, &name)?;
+    let schema = match temporary::schema(planner, transaction, &name, temporary)? {
+        Some(schema) => schema,
+        None => names::creation_schema(transaction.definitions(), &planner.search_path, &name)?,
+    };
     if Part::split(&name.name).1 != Part::All {
         return Err(part_name(&name.name));
     }
@@ -163,7 +230,6 @@ fn part_name(name: &str) -> PgError {
 fn refuse_table_options(create: &CreateTable) -> Result<()> {
     let refused = [
         (create.or_replace, "CREATE OR REPLACE TABLE"),
-        (create.temporary, "CREATE TEMPORARY TABLE"),
         (
             create.transient || create.volatile || create.dynamic || create.iceberg,
             "this kind of table",
@@ -175,8 +241,11 @@ fn refuse_table_options(create: &CreateTable) -> Result<()> {
             create.partition_by.is_some() || create.partition_of.is_some(),
             "PARTITION BY",
         ),
-        (create.on_commit.is_some(), "ON COMMIT"),
-        (create.without_rowid || create.strict, "this table option"),
+        (create.strict, "this table option"),
+        (
+            create.without_rowid && create.query.is_none(),
+            "this table option",
+        ),
         (
             create.order_by.is_some() || create.cluster_by.is_some(),
             "this table option",
@@ -198,26 +267,46 @@ async fn create_table(
     create: &CreateTable,
 ) -> Result<Defined> {
     refuse_table_options(create)?;
-    let (schema, name) = match place(planner, transaction, &create.name, create.if_not_exists)? {
+    let (schema, name) = match place(
+        planner,
+        transaction,
+        &create.name,
+        create.if_not_exists,
+        create.temporary,
+    )? {
         Ok(place) => place,
         Err(skipped) => return Ok(skipped),
     };
+    let on_commit = temporary::on_commit(transaction, schema, create.on_commit.as_ref())?;
     let mut key: Option<(Option<String>, Vec<String>)> = None;
     let mut uniques = Vec::new();
+    let mut checks: Vec<(Option<String>, Expr)> = Vec::new();
+    let mut sequences: Vec<(usize, ColumnSequence)> = Vec::new();
     let mut columns = Vec::with_capacity(create.columns.len());
     for column in create.columns.iter().filter(|column| !has_no_type(column)) {
-        let (definition, is_key, unique) = column_definition(planner, column, &columns)?;
-        uniques.extend(unique);
-        if let Some(constraint) = is_key {
-            set_key(&mut key, constraint, vec![definition.name.clone()], &name)?;
+        let new = column_definition(planner, column, &columns)?;
+        uniques.extend(new.uniques);
+        checks.extend(new.checks);
+        sequences.extend(new.sequence.map(|sequence| (columns.len(), sequence)));
+        if let Some(constraint) = new.key {
+            set_key(
+                &mut key,
+                constraint,
+                vec![new.definition.name.clone()],
+                &name,
+            )?;
         }
-        columns.push(definition);
+        columns.push(new.definition);
     }
     for constraint in &create.constraints {
         let primary = match constraint {
             TableConstraint::PrimaryKey(primary) => primary,
             TableConstraint::Unique(unique) => {
                 uniques.push(Unique::new(unique, None, None)?);
+                continue;
+            }
+            TableConstraint::Check(check) => {
+                checks.push(alter_checks::given(check)?);
                 continue;
             }
             other => return Err(unsupported_constraint(other)),
@@ -277,7 +366,19 @@ async fn create_table(
     let closed_location = given.closed_location()?;
     let retention_s = given.retention_s(None);
     let schedules = given.schedules(Schedules::default(), closed_when.is_some())?;
-    let new = NewTable {
+    if on_commit.is_some() && closed_when.is_some() {
+        return Err(PgError::unsupported(
+            "a temporary table with closed_when is not supported",
+        ));
+    }
+    let mut owned = Vec::with_capacity(sequences.len());
+    for (at, wanted) in sequences {
+        if let Some(column) = columns.get_mut(at) {
+            let made = sequence::create_for_column(transaction, schema, &name, column, &wanted)?;
+            owned.push((made, column.name.clone(), wanted.identity));
+        }
+    }
+    let mut new = NewTable {
         schema,
         name,
         owner: BOOTSTRAP_ROLE_OID,
@@ -289,11 +390,20 @@ async fn create_table(
         schedules,
         retention_s,
         indexes,
+        checks: Vec::new(),
+        on_commit: on_commit.unwrap_or_default(),
     };
+    new.checks = alter_checks::of_new_table(planner, transaction, &new, checks)?;
     let table = transaction.create_table(new).await?;
+    for (sequence, column, identity) in owned {
+        sequence::own(transaction, sequence, table.def.oid, &column, identity)?;
+    }
     let Some(plan) = source else {
         return Ok(Defined::tag("CREATE TABLE"));
     };
+    if create.without_rowid {
+        return Ok(Defined::tag("CREATE TABLE AS"));
+    }
     let mut stream = query::run_plan(planner, &plan).await?;
     let mut count = 0;
     while let Some(batch) = stream.try_next().await? {
@@ -337,101 +447,18 @@ fn renamed(
 
 fn unsupported_constraint(constraint: &TableConstraint) -> PgError {
     let kind = match constraint {
-        TableConstraint::ForeignKey(_) => "FOREIGN KEY constraints are",
-        TableConstraint::Check(_) => "CHECK constraints are",
+        TableConstraint::ForeignKey(_) => return no_foreign_keys(),
+        TableConstraint::Check(_) => "this CHECK constraint is",
         _ => "this constraint is",
     };
     PgError::unsupported(format!("{kind} not supported"))
 }
 
-/// A column's definition, whether it is declared as the primary key (with the constraint's name), and whether as unique.
-#[allow(clippy::type_complexity)]
-fn column_definition(
-    planner: &Planner,
-    column: &sqlparser::ast::ColumnDef,
-    before: &[ColumnDef],
-) -> Result<(ColumnDef, Option<Option<String>>, Vec<Unique>)> {
-    let name = names::fold(&column.name);
-    if before.iter().any(|other| other.name == name) {
-        return Err(PgError::new(
-            sqlstate::DUPLICATE_COLUMN,
-            format!("column \"{name}\" specified more than once"),
-        ));
-    }
-    let ty = types::sql_type(&column.data_type)?;
-    if matches!(
-        ty,
-        SqlType::Regclass
-            | SqlType::Regtype
-            | SqlType::Regproc
-            | SqlType::Int2vector
-            | SqlType::Oidvector
-            | SqlType::Oid
-            | SqlType::Name
-            | SqlType::Char
-    ) {
-        return Err(PgError::unsupported(format!(
-            "column \"{name}\" cannot have type {ty}, which only system relations have"
-        )));
-    }
-    let mut definition = ColumnDef {
-        name,
-        ty,
-        not_null: false,
-        default: None,
-    };
-    let mut key = None;
-    let mut uniques = Vec::new();
-    for option in &column.options {
-        match &option.option {
-            ColumnOption::Null => {}
-            ColumnOption::NotNull => definition.not_null = true,
-            ColumnOption::Default(expr) => {
-                check_default(planner, expr, &definition)?;
-                definition.default = Some(expr.to_string());
-            }
-            ColumnOption::PrimaryKey(_) => key = Some(option.name.as_ref().map(names::fold)),
-            ColumnOption::Unique(unique) => {
-                let name = option.name.as_ref().map(names::fold);
-                uniques.push(Unique::new(unique, name, Some(&definition.name))?);
-            }
-            other => {
-                return Err(PgError::unsupported(format!(
-                    "column option {other} is not supported"
-                )));
-            }
-        }
-    }
-    Ok((definition, key, uniques))
-}
-
-/// A default has to be an expression without columns that fits the column.
-fn check_default(planner: &Planner, expr: &Expr, column: &ColumnDef) -> Result<()> {
-    let empty = datafusion::common::DFSchema::empty();
-    let planned = planner
-        .expression(&expr.to_string(), &empty)
-        .map_err(|error| {
-            if error.code == sqlstate::UNDEFINED_COLUMN {
-                PgError::unsupported("cannot use column reference in DEFAULT expression")
-            } else {
-                error
-            }
-        })?;
-    // A literal that is no value of the type is found now, not at the first INSERT.
-    if let PlanExpr::Literal(value, _) = planned
-        && !value.is_null()
-    {
-        let field = SqlType::of_arrow(&value.data_type()).field(&column.name, true);
-        let format = &planner.format;
-        casts::assign(
-            &value.to_array()?,
-            &field,
-            &column.ty,
-            &planner.input,
-            format,
-        )?;
-    }
-    Ok(())
+/// What nobody enforces is not taken.
+fn no_foreign_keys() -> PgError {
+    PgError::unsupported("FOREIGN KEY constraints are not supported").with_hint(
+        "Leave REFERENCES and FOREIGN KEY out; an index on the columns makes joins and lookups by them fast.",
+    )
 }
 
 fn set_key(
@@ -506,12 +533,7 @@ fn query_columns(schema: &arrow::datatypes::Schema) -> Result<Vec<ColumnDef>> {
             ));
         }
         let ty = SqlType::of_field(field);
-        columns.push(ColumnDef {
-            name,
-            ty,
-            not_null: false,
-            default: None,
-        });
+        columns.push(ColumnDef::new(name, ty));
     }
     Ok(columns)
 }
@@ -521,14 +543,17 @@ async fn create_view(
     transaction: &mut Transaction,
     create: &CreateView,
 ) -> Result<Defined> {
-    if create.materialized || create.temporary || create.secure || create.or_alter {
+    if create.materialized || create.secure || create.or_alter {
         return Err(PgError::unsupported("only plain views are supported"));
     }
     if create.options != CreateTableOptions::None {
         return Err(PgError::unsupported("view options are not supported"));
     }
     let name = names::relation_name(&create.name, &planner.database)?;
-    let schema = names::creation_schema(transaction.definitions(), &planner.search_path, &name)?;
+    let schema = match temporary::schema(planner, transaction, &name, create.temporary)? {
+        Some(schema) => schema,
+        None => names::creation_schema(transaction.definitions(), &planner.search_path, &name)?,
+    };
     let defined = Defined::tag("CREATE VIEW");
     if create.if_not_exists
         && transaction
@@ -561,6 +586,12 @@ async fn create_view(
         output = renamed(&output, &names);
     }
     let depends_on = planner.relations_of(source);
+    // As PostgreSQL: what is over temporary tables is temporary.
+    let definitions = Arc::clone(transaction.definitions());
+    let schema = match temporary::of_any(&definitions, &depends_on) {
+        Some(temporary) if name.schema.is_none() => temporary,
+        _ => schema,
+    };
     transaction.create_view(NewView {
         schema,
         name: name.name,
@@ -579,7 +610,13 @@ pub async fn create_external_table(
     transaction: &mut Transaction,
     create: &CreateExternalTable,
 ) -> Result<Defined> {
-    let (schema, name) = match place(planner, transaction, &create.name, create.if_not_exists)? {
+    let (schema, name) = match place(
+        planner,
+        transaction,
+        &create.name,
+        create.if_not_exists,
+        false,
+    )? {
         Ok(place) => place,
         Err(skipped) => return Ok(skipped),
     };
@@ -593,112 +630,24 @@ pub async fn create_external_table(
     Ok(Defined::tag("CREATE TABLE"))
 }
 
-fn drop_all(
-    planner: &Planner,
-    transaction: &mut Transaction,
-    object_type: ObjectType,
-    if_exists: bool,
-    names: &[ObjectName],
-    cascade: bool,
-) -> Result<Defined> {
-    let mut defined = Defined::tag(&format!("DROP {object_type}"));
-    for name in names {
-        if object_type == ObjectType::Schema {
-            let name = names::single_name(name)?;
-            let found = transaction
-                .definitions()
-                .schema(&name)
-                .map(|schema| schema.oid);
-            match found {
-                Some(PUBLIC_SCHEMA_OID) | None if names::system_schema(&name).is_some() => {
-                    return Err(required_schema(&name));
-                }
-                Some(oid) => transaction.drop_schema(oid, cascade)?,
-                None if if_exists => {
-                    defined =
-                        defined.with_notice(format!("schema \"{name}\" does not exist, skipping"));
-                }
-                None => return Err(names::undefined_schema(&name)),
-            }
-            continue;
-        }
-        let name = names::relation_name(name, &planner.database)?;
-        let kind = object_type.to_string().to_lowercase();
-        match find_to_drop(planner, transaction, &name, if_exists)? {
-            Some(relation) => {
-                let fits = match relation {
-                    Relation::View(_) => object_type == ObjectType::View,
-                    _ => object_type == ObjectType::Table,
-                };
-                if !fits {
-                    return Err(PgError::new(
-                        sqlstate::WRONG_OBJECT_TYPE,
-                        format!("\"{}\" is not a {kind}", name.name),
-                    ));
-                }
-                transaction.drop_relation(relation.oid(), cascade)?;
-            }
-            None if is_index(planner, transaction, &name)? => {
-                return Err(PgError::new(
-                    sqlstate::WRONG_OBJECT_TYPE,
-                    format!("\"{}\" is not a {kind}", name.name),
-                )
-                .with_hint("Use DROP INDEX to remove an index."));
-            }
-            None if if_exists => {
-                defined =
-                    defined.with_notice(format!("{kind} \"{name}\" does not exist, skipping"));
-            }
-            None => {
-                return Err(PgError::new(
-                    sqlstate::UNDEFINED_TABLE,
-                    format!("{kind} \"{name}\" does not exist"),
-                ));
-            }
-        }
-    }
-    Ok(defined)
-}
-
-fn is_index(planner: &Planner, transaction: &Transaction, name: &RelationName) -> Result<bool> {
-    match index::find_index(transaction.definitions(), &planner.search_path, name) {
-        Err(error) if error.code == sqlstate::UNDEFINED_SCHEMA => Ok(false),
-        found => Ok(found?.is_some()),
-    }
-}
-
-fn required_schema(name: &str) -> PgError {
-    PgError::new(
-        sqlstate::DEPENDENT_OBJECTS,
-        format!("cannot drop schema {name} because it is required by the database system"),
-    )
-}
-
-fn find_to_drop(
-    planner: &Planner,
-    transaction: &Transaction,
-    name: &RelationName,
-    if_exists: bool,
-) -> Result<Option<Relation>> {
-    match names::find(transaction.definitions(), &planner.search_path, name) {
-        Ok(relation) => Ok(relation.cloned()),
-        Err(error) if if_exists && error.code == sqlstate::UNDEFINED_SCHEMA => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 async fn run_truncate(
     planner: &Planner,
     transaction: &mut Transaction,
     truncate: &Truncate,
 ) -> Result<Defined> {
+    let restarts = truncate.identity == Some(TruncateIdentityOption::Restart);
     if truncate.partitions.is_some() || truncate.on_cluster.is_some() {
         return Err(PgError::unsupported("TRUNCATE takes table names only"));
     }
     for target in &truncate.table_names {
         let name = names::relation_name(&target.name, &planner.database)?;
         match names::find(transaction.definitions(), &planner.search_path, &name)?.cloned() {
-            Some(Relation::Table(table)) => transaction.truncate(&table).await?,
+            Some(Relation::Table(table)) => {
+                transaction.truncate(&table).await?;
+                if restarts {
+                    transaction.restart_owned_sequences(table.def.oid)?;
+                }
+            }
             Some(_) => {
                 return Err(PgError::new(
                     sqlstate::WRONG_OBJECT_TYPE,

@@ -158,6 +158,10 @@ impl Target {
                 format!("cannot change external table \"{}\"", external.name),
             )
             .with_detail("External tables are read-only.")),
+            Some((Relation::Sequence(def), _)) => Err(PgError::new(
+                sqlstate::WRONG_OBJECT_TYPE,
+                format!("cannot change sequence \"{}\"", def.name),
+            )),
             None => {
                 let schema = relation_name.schema.as_deref();
                 let schema = schema.unwrap_or(crate::pg_catalog::PG_CATALOG);

@@ -2,7 +2,7 @@
 
 use nyala_catalog::definitions::{
     Definitions, IDENTIFIER_BYTES_MAX, INFORMATION_SCHEMA_OID, NYALA_SCHEMA_OID, Oid,
-    PG_CATALOG_OID, Relation,
+    PG_CATALOG_OID, Relation, TEMPORARY_SCHEMA,
 };
 use sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 
@@ -96,11 +96,21 @@ pub fn find<'a>(
                 .ok_or_else(|| undefined_schema(schema))?;
             Ok(definitions.relation(schema.oid, &name.name))
         }
-        None => Ok(search_path
-            .iter()
+        None => Ok(temporary_first(definitions, search_path)
+            .chain(search_path.iter().map(String::as_str))
             .filter_map(|schema| definitions.schema(schema))
             .find_map(|schema| definitions.relation(schema.oid, &name.name))),
     }
+}
+
+/// The schema that is searched before all others, unless the search path says when.
+fn temporary_first<'a>(
+    definitions: &Definitions,
+    search_path: &'a [String],
+) -> impl Iterator<Item = &'a str> {
+    let first = definitions.temporary_schema().is_some()
+        && !search_path.iter().any(|schema| schema == TEMPORARY_SCHEMA);
+    first.then_some(TEMPORARY_SCHEMA).into_iter()
 }
 
 /// The schema that a new relation goes to: the one given, or the first existing on the search path.

@@ -30,6 +30,7 @@ mod functions;
 mod labels;
 mod lateral;
 mod quantified;
+mod sequences;
 mod single_row;
 
 pub use labels::column_label;
@@ -85,6 +86,7 @@ impl VisitorMut for Normalizer {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PgError> {
         casts::typed_string(expr);
         empty::drop_subquery_of_nothing(expr);
+        sequences::lookup(expr);
         casts::cast_twice(expr);
         arrays::array_subquery(expr);
         ControlFlow::Continue(())

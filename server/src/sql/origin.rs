@@ -150,6 +150,7 @@ fn relation(planner: &Planner, name: &RelationName, index: usize) -> Option<Oid>
             Some(table.def.oid)
         }
         (Relation::External(def), _) => Some(def.oid),
+        (Relation::Sequence(def), _) => Some(def.oid),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use nyala_catalog::definitions::ExternalFormat;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
-use sqlparser::ast::{ColumnDef, CreateTable, DataType, ObjectName, Statement};
+use sqlparser::ast::{ColumnDef, CreateTable, DataType, ObjectName, OnCommit, SetExpr, Statement};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{IsOptional, Parser, ParserError};
@@ -13,8 +13,10 @@ use crate::sql::dialect::dialect_of;
 use crate::sql::precedence;
 
 pub mod cursors;
+pub mod definitions;
 
 use cursors::Fetch;
+use definitions::Definition;
 
 /// Bytes of one query string.
 const QUERY_BYTES_MAX: usize = 64 << 20;
@@ -31,6 +33,8 @@ pub enum Tree {
     CreateExternalTable(CreateExternalTable),
     /// `FETCH` and `MOVE`.
     Fetch(Fetch),
+    /// A definition that `sqlparser` does not know as PostgreSQL does.
+    Define(Definition),
 }
 
 /// `CREATE EXTERNAL TABLE [IF NOT EXISTS] name STORED AS format LOCATION 'url'`.
@@ -60,8 +64,14 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
         .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
     let mut parser = Parser::new(dialect_of(&tokens))
         .with_recursion_limit(NESTING_MAX)
-        .with_tokens_with_locations(spell_out_reset(spell_out_stars(spell_out_table(tokens))));
+        .with_tokens_with_locations(spelled_out(tokens));
     statements(&mut parser).map_err(|error| syntax_error(sql, &error))
+}
+
+/// Tokens in the forms that the parser reads.
+fn spelled_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let tokens = spell_out_reset(spell_out_stars(spell_out_table(tokens)));
+    definitions::spell_out_overriding(definitions::order_identity_options(tokens))
 }
 
 /// `TABLE t` is `SELECT * FROM t`.
@@ -186,6 +196,9 @@ fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
     if let Some(external) = external_table(parser)? {
         return Ok(Tree::CreateExternalTable(external));
     }
+    if let Some(definition) = definitions::definition(parser)? {
+        return Ok(Tree::Define(definition));
+    }
     if let Some(fetch) = cursors::fetch(parser)? {
         return Ok(Tree::Fetch(fetch));
     }
@@ -197,7 +210,28 @@ fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
         None => parser.parse_statement()?,
     };
     precedence::restore(&mut statement);
+    let statement = into_to_create(statement);
     Ok(Tree::Sql(Box::new(statement)))
+}
+
+/// `SELECT … INTO t` is `CREATE TABLE t AS SELECT …`.
+fn into_to_create(statement: Statement) -> Statement {
+    let Statement::Query(mut query) = statement else {
+        return statement;
+    };
+    let into = match query.body.as_mut() {
+        SetExpr::Select(select) => select.into.take(),
+        _ => None,
+    };
+    match into {
+        None => Statement::Query(query),
+        Some(into) => Statement::CreateTable(
+            CreateTableBuilder::new(into.name)
+                .temporary(into.temporary)
+                .query(Some(query))
+                .build(),
+        ),
+    }
 }
 
 /// Looks ahead for `CREATE EXTERNAL TABLE`; consumes nothing otherwise.
@@ -225,14 +259,28 @@ fn external_table(parser: &mut Parser<'_>) -> Result<Option<CreateExternalTable>
     }))
 }
 
-/// `CREATE TABLE name (column, …) AS query`: the columns have names and no types.
+/// `CREATE [TEMP] TABLE name [(column, …)] [ON COMMIT …] AS query`: the columns have names and no types.
 fn table_as_with_names(parser: &mut Parser<'_>) -> Result<CreateTable, ParserError> {
-    parser.expect_keywords(&[Keyword::CREATE, Keyword::TABLE])?;
+    parser.expect_keyword(Keyword::CREATE)?;
+    let scoped = parser.parse_one_of_keywords(&[Keyword::LOCAL, Keyword::GLOBAL]);
+    let temporary = parser.parse_one_of_keywords(&[Keyword::TEMP, Keyword::TEMPORARY]);
+    if scoped.is_some() && temporary.is_none() {
+        return parser.expected("TEMPORARY", parser.peek_token());
+    }
+    parser.expect_keyword(Keyword::TABLE)?;
     let if_not_exists = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
     let name = parser.parse_object_name(false)?;
-    let names = parser.parse_parenthesized_column_list(IsOptional::Mandatory, false)?;
+    let names = parser.parse_parenthesized_column_list(IsOptional::Optional, false)?;
+    let on_commit = match parser.parse_keywords(&[Keyword::ON, Keyword::COMMIT]) {
+        true => Some(on_commit(parser)?),
+        false => None,
+    };
     parser.expect_keyword(Keyword::AS)?;
     let query = parser.parse_query()?;
+    let no_data = parser.parse_keywords(&[Keyword::WITH, Keyword::NO, Keyword::DATA]);
+    if !no_data {
+        let _data = parser.parse_keywords(&[Keyword::WITH, Keyword::DATA]);
+    }
     let columns = names.into_iter().map(|name| ColumnDef {
         name,
         data_type: DataType::Unspecified,
@@ -242,7 +290,23 @@ fn table_as_with_names(parser: &mut Parser<'_>) -> Result<CreateTable, ParserErr
         .if_not_exists(if_not_exists)
         .columns(columns.collect())
         .query(Some(query))
+        .temporary(temporary.is_some())
+        .on_commit(on_commit)
+        // What the parser has no place for: the table has the query's columns and none of its rows.
+        .without_rowid(no_data)
         .build())
+}
+
+/// What stands behind ON COMMIT.
+fn on_commit(parser: &mut Parser<'_>) -> Result<OnCommit, ParserError> {
+    if parser.parse_keyword(Keyword::DROP) {
+        Ok(OnCommit::Drop)
+    } else if parser.parse_keywords(&[Keyword::DELETE, Keyword::ROWS]) {
+        Ok(OnCommit::DeleteRows)
+    } else {
+        parser.expect_keywords(&[Keyword::PRESERVE, Keyword::ROWS])?;
+        Ok(OnCommit::PreserveRows)
+    }
 }
 
 /// PostgreSQL's wording, with the position, from sqlparser's `…, found: X at Line: l, Column: c`.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
+use arrow::array::{ArrayRef, BooleanArray, Int64Array};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::{MemTable, TableFunctionArgs};
@@ -31,11 +32,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
-use nyala_catalog::definitions::{Oid, Relation, Table, ViewDef};
+use nyala_catalog::definitions::{Oid, Relation, Table, ViewDef, arrow_schema};
 use nyala_catalog::external_table::open_external;
 use nyala_catalog::restore_point::{AsOf, PointScan};
+use nyala_catalog::sequence::SequenceDef;
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{CatalogError, OpenReads, Part, ReadView, TableScan, load_statistics};
+use nyala_catalog::{Catalog, CatalogError, OpenReads, Part, ReadView, TableScan, load_statistics};
+use parking_lot::Mutex;
 use sqlparser::ast::{
     self, LimitClause, ObjectName, Query, SelectItem, Statement, Value, Visit, visit_relations,
 };
@@ -46,6 +49,7 @@ use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::names::{self, RelationName};
 use crate::sql::origin::Origin;
+use crate::sql::sequences::{self, SequenceContext, SequenceMemory};
 use crate::sql::types::PostgresTypes;
 use crate::sql::{
     as_of, casts, conditions, dml, function_relations, normalize, numeric, parameters, parse,
@@ -77,6 +81,14 @@ pub struct Planner {
     pub format: FormatSettings,
     /// Where open rows are read from.
     pub open_reads: OpenReads,
+    /// Whether the transaction only reads.
+    pub read_only: bool,
+    /// Name of the schema for the session's temporary relations.
+    pub temporary_schema: String,
+    /// Who gives out values of sequences.
+    pub catalog: Arc<Catalog>,
+    /// What the session remembers of sequences.
+    pub sequences: Arc<Mutex<SequenceMemory>>,
     /// Bytes that the statement's operators may take, if they are limited.
     pub statement_memory: Option<usize>,
     workload: Arc<Workload>,
@@ -88,6 +100,7 @@ pub struct Planner {
 
 impl Planner {
     /// A planner for a statement that sees `view`.
+    #[allow(clippy::too_many_arguments)] // Each is another part of what one statement sees.
     pub fn new(
         view: ReadView,
         state: SessionState,
@@ -96,8 +109,14 @@ impl Planner {
         format: FormatSettings,
         system_source: SystemSource,
         workload: Arc<Workload>,
+        catalog: Arc<Catalog>,
+        sequences: Arc<Mutex<SequenceMemory>>,
     ) -> Self {
         Self {
+            read_only: false,
+            temporary_schema: String::new(),
+            catalog,
+            sequences,
             database: view.definitions.database.name.clone(),
             view,
             state,
@@ -339,6 +358,7 @@ impl Planner {
                 self.open_reads,
             ))),
             Some((Relation::View(view), _)) => self.view_provider(view),
+            Some((Relation::Sequence(def), _)) => self.sequence_provider(def),
             Some((Relation::External(def), _)) => match self.externals.get(&def.oid) {
                 Some(provider) => Ok(Arc::clone(provider)),
                 None => Err(PgError::internal(format!("\"{}\" is not open", def.name))),
@@ -385,6 +405,9 @@ impl Planner {
         };
         // What depends on a row, a parameter or a subquery stays something else than functions of literals.
         let expr = self.simplifier().simplify(expr.clone())?.unalias();
+        if expr.is_volatile() {
+            return Ok(None);
+        }
         let lasting = !expr.exists(|part| {
             Ok(!matches!(
                 part,
@@ -401,6 +424,31 @@ impl Planner {
             RecordBatch::try_new_with_options(Arc::clone(none.inner()), Vec::new(), &one_row)?;
         let value = compiled.evaluate(&one_row)?.into_array(1)?;
         Ok(Some(ScalarValue::try_from_array(&value, 0)?))
+    }
+
+    fn sequence_context(&self) -> SequenceContext {
+        SequenceContext {
+            catalog: Arc::clone(&self.catalog),
+            definitions: Arc::clone(&self.view.definitions),
+            search_path: self.search_path.clone(),
+            memory: Arc::clone(&self.sequences),
+            read_only: self.read_only,
+        }
+    }
+
+    /// A sequence, read as a table.
+    fn sequence_provider(&self, def: &SequenceDef) -> Result<Arc<dyn TableProvider>> {
+        let position = self.catalog.position(def)?;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![position.last])),
+            Arc::new(Int64Array::from(vec![0])),
+            Arc::new(BooleanArray::from(vec![position.is_called])),
+        ];
+        let rows = RecordBatch::try_new(arrow_schema(SequenceDef::columns()), columns)?;
+        Ok(Arc::new(MemTable::try_new(
+            rows.schema(),
+            vec![vec![rows]],
+        )?))
     }
 
     fn simplifier(&self) -> ExprSimplifier {
@@ -563,6 +611,9 @@ impl ContextProvider for Planner {
             && let Ok(system) = self.system()
         {
             return pg_catalog::function(system, name);
+        }
+        if let Some(function) = sequences::function(name, || self.sequence_context()) {
+            return Some(function);
         }
         if let Some(function) = templates::function(name, self.input.time_zone) {
             return Some(function);

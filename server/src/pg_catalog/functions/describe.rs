@@ -2,12 +2,18 @@
 
 use crate::error::Result;
 use crate::pg_catalog::functions::{Call, SystemFunction, lenient, strict};
-use crate::pg_catalog::objects::DESCRIPTIONS;
 use crate::pg_catalog::rows::Cell;
-use crate::pg_catalog::{SizeEstimate, keys, procedures, relations, types};
+use crate::pg_catalog::{SizeEstimate, comments, keys, procedures, relations, sequences, types};
 
 pub(super) const FUNCTIONS: &[SystemFunction] = &[
-    strict("col_description", "text", nothing),
+    strict("col_description", "text", col_description),
+    strict("nyala_sequence_cycles", "bool", |call| {
+        let rule = sequences::rule(call.view, call.oid(0)?);
+        Ok(rule.map(|rule| rule.cycle).into())
+    }),
+    strict("nyala_sequence_field", "int8", |call| {
+        Ok(sequences::field(call.view, call.oid(0)?, call.text(1)?).into())
+    }),
     lenient("format_type", "text", format_type),
     strict("obj_description", "text", obj_description),
     strict("pg_collation_is_visible", "bool", always),
@@ -15,7 +21,8 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     strict("pg_database_size", "int8", database_size),
     strict("pg_function_is_visible", "bool", function_is_visible),
     strict("pg_get_constraintdef", "text", |call| {
-        Ok(keys::constraint_definition(call.view, call.oid(0)?).into())
+        let pretty = *call.cell(1) == Cell::Bool(true);
+        Ok(keys::constraint_definition(call.view, call.oid(0)?, pretty).into())
     }),
     strict("pg_get_expr", "text", |call| Ok(call.cell(0).clone())),
     strict("pg_get_function_arguments", "text", function_arguments),
@@ -31,7 +38,7 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     strict("pg_get_partition_constraintdef", "text", nothing),
     strict("pg_get_partkeydef", "text", nothing),
     strict("pg_get_ruledef", "text", nothing),
-    strict("pg_get_serial_sequence", "text", nothing),
+    strict("pg_get_serial_sequence", "text", serial_sequence),
     strict("pg_get_statisticsobjdef_columns", "text", nothing),
     strict("pg_get_triggerdef", "text", nothing),
     strict("pg_get_viewdef", "text", view_definition),
@@ -53,7 +60,11 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     strict("pg_type_is_visible", "bool", |call| {
         Ok(types::name(call.oid(0)?).map(|_| true).into())
     }),
-    strict("shobj_description", "text", nothing),
+    strict("pg_sequence_last_value", "int8", |call| {
+        let oid = call.relation(0)?.unwrap_or_default();
+        Ok(call.view.sequences.get(&oid).copied().flatten().into())
+    }),
+    strict("shobj_description", "text", shobj_description),
 ];
 
 /// About things that Nyala does not have.
@@ -80,14 +91,29 @@ fn format_type(call: &Call<'_>) -> Result<Cell> {
 
 fn obj_description(call: &Call<'_>) -> Result<Cell> {
     let oid = call.oid(0)?;
-    let found = DESCRIPTIONS.iter().find(|(catalog, described, _)| {
-        *described == oid
-            && call
-                .cell(1)
-                .as_text()
-                .is_none_or(|wanted| wanted == *catalog)
-    });
-    Ok(found.map(|(_, _, text)| *text).into())
+    let catalog = call.cell(1).as_text();
+    Ok(comments::of_object(call.view, oid, catalog).into())
+}
+
+/// Of what all databases share: databases, and nothing else that has comments.
+fn shobj_description(call: &Call<'_>) -> Result<Cell> {
+    let oid = call.oid(0)?;
+    let is_current = oid == call.view.definitions.database.oid && call.text(1)? == "pg_database";
+    let comment = call.view.definitions.comment(oid).filter(|_| is_current);
+    Ok(comment.map(str::to_string).into())
+}
+
+fn col_description(call: &Call<'_>) -> Result<Cell> {
+    let entry = call.view.entries().by_oid(call.oid(0)?);
+    let at = usize::try_from(call.int(1)? - 1);
+    let column = entry
+        .zip(at.ok())
+        .and_then(|(entry, at)| entry.columns.get(at));
+    Ok(column.and_then(|column| column.comment.clone()).into())
+}
+
+fn serial_sequence(call: &Call<'_>) -> Result<Cell> {
+    sequences::of_column(call.view, call.text(0)?, call.text(1)?)
 }
 
 fn function_is_visible(call: &Call<'_>) -> Result<Cell> {

@@ -71,7 +71,10 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     }),
     lenient("pg_is_in_recovery", "bool", |_| Ok(false.into())),
     strict("pg_is_other_temp_schema", "bool", |_| Ok(false.into())),
-    lenient("pg_my_temp_schema", "oid", |_| Ok(Cell::Int(0))),
+    lenient("pg_my_temp_schema", "oid", |call| {
+        let schema = call.view.definitions.temporary_schema();
+        Ok(schema.unwrap_or_default().into())
+    }),
     lenient("pg_postmaster_start_time", "timestamptz", |call| {
         Ok(call.view.session.server_start_us.into())
     }),

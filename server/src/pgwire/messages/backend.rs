@@ -238,6 +238,7 @@ pub fn error_or_notice(out: &mut BytesMut, error: &PgError) {
             (b'H', error.hint.as_deref()),
             (b'P', position.as_deref()),
             (b'W', error.context.as_deref()),
+            (b's', error.schema.as_deref()),
             (b't', error.table.as_deref()),
             (b'c', error.column.as_deref()),
             (b'n', error.constraint.as_deref()),

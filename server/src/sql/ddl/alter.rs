@@ -14,21 +14,24 @@ use std::sync::Arc;
 use datafusion::common::DFSchema;
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{Relation, Table, arrow_schema};
-use nyala_catalog::{CatalogError, ErrorKind, Part, TableEdit, Transaction};
+use nyala_catalog::{CatalogError, CheckDef, ErrorKind, Part, TableEdit, Transaction};
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, DropBehavior, Expr, Ident,
-    RenameTableNameKind, visit_expressions_mut,
+    RenameTableNameKind, TableConstraint, visit_expressions_mut,
 };
 
 use super::alter_default::{self, Missing};
 use super::alter_views::{Cause, Dependents};
-use super::{Defined, Options, check_default, closing_rule, column_definition};
+use super::{
+    ColumnSequence, Defined, NewColumn, Options, alter_checks, closing_rule, column_definition,
+    default_of, sequence, unsupported_constraint,
+};
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog;
 use crate::sql::dml::{self, internal_table, quoted};
 use crate::sql::names::RelationName;
 use crate::sql::planner::Planner;
-use crate::sql::{names, parse, query, types};
+use crate::sql::{checks, names, parse, query, types};
 
 /// Internal name of the table whose rows are searched.
 const ALTERED: &str = "altered";
@@ -62,17 +65,21 @@ pub(super) async fn run(
     let dependents = Dependents::of(planner, &table).await?;
     let mut change = Change {
         edit: TableEdit::new(&table.def),
-        empty: false,
+        fill: None,
+        filled: false,
+        examined: Vec::new(),
         cause: Cause::default(),
         cascade: true,
         notices: Vec::new(),
     };
     for action in actions {
-        change.act(planner, &table, action).await?;
+        change.act(planner, transaction, &table, action).await?;
     }
     let Change {
         edit,
-        empty,
+        fill,
+        filled,
+        examined,
         cause,
         cascade,
         notices,
@@ -84,10 +91,22 @@ pub(super) async fn run(
     }
     let checked = edit.perhaps_null().to_vec();
     // Where rows are looked at, others must not write meanwhile.
-    let looks = empty || !checked.is_empty();
+    let looks = filled || !checked.is_empty() || !examined.is_empty();
     let altered = transaction.alter_table(&table, edit, looks)?;
     planner.view = transaction.view().clone();
     check_closing_rule(planner, &altered)?;
+    checks::prepare(planner, &altered)?;
+    if let Some(column) = fill {
+        if altered.is_hybrid() && exists(planner, &altered, None).await? {
+            return Err(alter_default::volatile());
+        }
+        alter_checks::fill(planner, transaction, &altered, &column).await?;
+    }
+    for check in &examined {
+        alter_checks::examine(planner, &altered, check)
+            .await
+            .map_err(|error| in_schema(transaction, &altered, error))?;
+    }
     for column in checked {
         if exists(planner, &altered, Some(&column)).await? {
             let table = &altered.def.name;
@@ -95,11 +114,9 @@ pub(super) async fn run(
                 ErrorKind::NotNullViolation,
                 format!("column \"{column}\" of relation \"{table}\" contains null values"),
             );
-            return Err(error.with_table(table).with_column(&column).into());
+            let error = error.with_table(table).with_column(&column).into();
+            return Err(in_schema(transaction, &altered, error));
         }
-    }
-    if empty && exists(planner, &altered, None).await? {
-        return Err(alter_default::volatile());
     }
     for view in dependents.changed(planner, &cause)? {
         if !cascade || !cause.only_drops() {
@@ -109,6 +126,15 @@ pub(super) async fn run(
         defined = defined.with_notice(format!("drop cascades to view {}", view.name));
     }
     Ok(defined)
+}
+
+/// Names the schema of the table that an error names.
+fn in_schema(transaction: &Transaction, table: &Table, mut error: PgError) -> PgError {
+    let schema = transaction.definitions().schema_by_oid(table.def.schema);
+    if error.table.is_some() {
+        error.schema = schema.map(|schema| schema.name.clone());
+    }
+    error
 }
 
 /// The table that is altered; `None` if it does not exist and need not.
@@ -123,6 +149,7 @@ fn find(
         Ok(Some(other)) => {
             let kind = match other {
                 Relation::View(_) => "views",
+                Relation::Sequence(_) => "sequences",
                 _ => "foreign tables",
             };
             Err(PgError::new(
@@ -167,7 +194,7 @@ fn renames(action: &AlterTableOperation) -> bool {
 /// When an action takes its turn.
 fn pass(action: &AlterTableOperation) -> u8 {
     match action {
-        AlterTableOperation::DropColumn { .. } => 0,
+        AlterTableOperation::DropColumn { .. } | AlterTableOperation::DropConstraint { .. } => 0,
         AlterTableOperation::AlterColumn { op, .. } => match op {
             AlterColumnOperation::DropNotNull | AlterColumnOperation::DropDefault => 0,
             AlterColumnOperation::SetDataType { .. } => 1,
@@ -181,8 +208,12 @@ fn pass(action: &AlterTableOperation) -> u8 {
 /// The table's change so far.
 struct Change {
     edit: TableEdit,
-    /// Whether it is only right for a table without rows.
-    empty: bool,
+    /// A column that was added with another value for each row.
+    fill: Option<String>,
+    /// Whether there is one.
+    filled: bool,
+    /// CHECK constraints that the rows have to be looked at for.
+    examined: Vec<CheckDef>,
     cause: Cause,
     /// Whether views that use what is dropped go, too.
     cascade: bool,
@@ -193,6 +224,7 @@ impl Change {
     async fn act(
         &mut self,
         planner: &mut Planner,
+        transaction: &mut Transaction,
         table: &Table,
         action: &AlterTableOperation,
     ) -> Result<()> {
@@ -202,7 +234,23 @@ impl Change {
                 column_def,
                 column_position: None,
                 ..
-            } => self.add_column(planner, column_def, *if_not_exists).await,
+            } => {
+                self.add_column(planner, transaction, column_def, *if_not_exists)
+                    .await
+            }
+            AlterTableOperation::AddConstraint {
+                constraint: TableConstraint::Check(check),
+                not_valid: false,
+            } => {
+                let (name, condition) = alter_checks::given(check)?;
+                self.add_check(planner, transaction, name, &condition)
+            }
+            AlterTableOperation::AddConstraint { constraint, .. } => {
+                Err(unsupported_constraint(constraint))
+            }
+            AlterTableOperation::DropConstraint {
+                if_exists, name, ..
+            } => self.drop_constraint(name, *if_exists),
             AlterTableOperation::DropColumn {
                 column_names,
                 if_exists,
@@ -236,7 +284,7 @@ impl Change {
                 Ok(())
             }
             AlterTableOperation::AlterColumn { column_name, op } => {
-                self.alter_column(planner, column_name, op)
+                self.alter_column(planner, transaction, column_name, op)
             }
             AlterTableOperation::SetOptionsParens { options } => {
                 let def = self.edit.def();
@@ -267,6 +315,7 @@ impl Change {
     async fn add_column(
         &mut self,
         planner: &mut Planner,
+        transaction: &mut Transaction,
         column: &sqlparser::ast::ColumnDef,
         if_not_exists: bool,
     ) -> Result<()> {
@@ -284,7 +333,13 @@ impl Change {
             }
             return Err(PgError::new(sqlstate::DUPLICATE_COLUMN, exists));
         }
-        let (definition, key, uniques) = column_definition(planner, column, &def.columns)?;
+        let NewColumn {
+            mut definition,
+            key,
+            uniques,
+            checks,
+            sequence: wanted,
+        } = column_definition(planner, column, &def.columns)?;
         if !uniques.is_empty() {
             return Err(
                 PgError::unsupported("a constraint cannot be added with a column")
@@ -296,15 +351,79 @@ impl Change {
                 "a primary key cannot be added to a table that exists",
             ));
         }
+        if let Some(wanted) = &wanted {
+            let (schema, name, oid) = (def.schema, def.name.clone(), def.oid);
+            let made =
+                sequence::create_for_column(transaction, schema, &name, &mut definition, wanted)?;
+            sequence::own(transaction, made, oid, &definition.name, wanted.identity)?;
+            planner.view = transaction.view().clone();
+        }
         let missing = match alter_default::missing(planner, &definition).await? {
             Missing::Value(value) => value,
             Missing::Volatile(null) => {
-                self.empty = true;
+                if self.fill.replace(definition.name.clone()).is_some() {
+                    return Err(PgError::unsupported(
+                        "two columns with volatile defaults cannot be added at once",
+                    ));
+                }
+                self.filled = true;
                 null
             }
         };
         self.cause.other = true;
-        Ok(self.edit.add_column(definition, &missing)?)
+        self.edit.add_column(definition, &missing)?;
+        checks.iter().try_for_each(|(name, condition)| {
+            self.add_check(planner, transaction, name.clone(), condition)
+        })
+    }
+
+    fn add_check(
+        &mut self,
+        planner: &mut Planner,
+        transaction: &Transaction,
+        name: Option<String>,
+        condition: &Expr,
+    ) -> Result<()> {
+        let check = alter_checks::added(planner, transaction, self.edit.def(), name, condition)?;
+        self.examined.push(check.clone());
+        self.edit.add_check(check);
+        Ok(())
+    }
+
+    fn drop_constraint(&mut self, name: &Ident, if_exists: bool) -> Result<()> {
+        let name = names::fold(name);
+        let def = self.edit.def();
+        if let Some(check) = def.checks.iter().find(|check| check.name == name) {
+            let oid = check.oid;
+            self.edit.drop_check(oid);
+            return Ok(());
+        }
+        let mut unique = def
+            .indexes
+            .iter()
+            .filter(|index| index.constraint_oid.is_some());
+        if let Some(index) = unique.find(|index| index.name == name) {
+            let oid = index.oid;
+            self.edit.drop_index(oid);
+            return Ok(());
+        }
+        if def.primary_key.as_ref().is_some_and(|key| key.name == name) {
+            return Err(
+                PgError::unsupported("a primary key cannot be dropped").with_hint(
+                    "Rows are stored by their key. Create another table and copy the rows.",
+                ),
+            );
+        }
+        let missing = format!(
+            "constraint \"{name}\" of relation \"{}\" does not exist",
+            def.name
+        );
+        if if_exists {
+            self.notices
+                .push(PgError::notice(format!("{missing}, skipping")));
+            return Ok(());
+        }
+        Err(PgError::new(sqlstate::UNDEFINED_OBJECT, missing))
     }
 
     fn drop_column(&mut self, planner: &Planner, name: &Ident, if_exists: bool) -> Result<()> {
@@ -327,6 +446,15 @@ impl Change {
                 return Err(cause.refusal_of(&def.name, "closed_when").with_hint(
                     "Change closed_when with ALTER TABLE ... SET (closed_when = ...) first.",
                 ));
+            }
+        }
+        // As PostgreSQL: a constraint goes with any of its columns.
+        let (checks, columns) = (def.checks.clone(), def.columns.clone());
+        for check in checks {
+            let condition = parse::parse_expression(&check.condition)?;
+            let columns = checks::columns_of(&condition, &columns);
+            if columns.iter().any(|column| column.name == name) {
+                self.edit.drop_check(check.oid);
             }
         }
         self.edit.drop_column(at)?;
@@ -360,13 +488,18 @@ impl Change {
         if let Some(rule) = rule {
             self.edit.set_closed_when(rule)?;
         }
+        for check in self.edit.def().checks.clone() {
+            let condition = checks::renamed_in(&check.condition, &old, &new)?;
+            self.edit.set_check_condition(check.oid, condition);
+        }
         self.cause.renamed.push(old);
         Ok(self.edit.rename_column(at, new)?)
     }
 
     fn alter_column(
         &mut self,
-        planner: &Planner,
+        planner: &mut Planner,
+        transaction: &mut Transaction,
         name: &Ident,
         operation: &AlterColumnOperation,
     ) -> Result<()> {
@@ -376,11 +509,57 @@ impl Change {
         let found = columns.find(|(_, column)| column.name == name);
         let (at, column) = found.ok_or_else(|| undefined_column(&name, &def.name))?;
         match operation {
+            AlterColumnOperation::SetDefault { .. } | AlterColumnOperation::DropDefault
+                if column.identity.is_some() =>
+            {
+                Err(PgError::syntax(format!(
+                    "column \"{name}\" of relation \"{}\" is an identity column",
+                    def.name
+                )))
+            }
+            AlterColumnOperation::AddGenerated {
+                generated_as: Some(generated_as),
+                sequence_options,
+            } => {
+                let not_now = |what: &str| {
+                    PgError::new(
+                        sqlstate::NOT_IN_PREREQUISITE_STATE,
+                        format!("column \"{name}\" of relation \"{}\" {what}", def.name),
+                    )
+                };
+                if column.identity.is_some() {
+                    return Err(not_now("is already an identity column"));
+                }
+                if column.default.is_some() {
+                    return Err(not_now("already has a default value"));
+                }
+                if !column.not_null {
+                    return Err(not_now(
+                        "must be declared NOT NULL before identity can be added",
+                    ));
+                }
+                let wanted = ColumnSequence {
+                    identity: true,
+                    options: sequence::identity_options(
+                        sequence_options.as_deref().unwrap_or_default(),
+                    )?,
+                };
+                let mut column = column.clone();
+                let (schema, table, oid) = (def.schema, def.name.clone(), def.oid);
+                let made =
+                    sequence::create_for_column(transaction, schema, &table, &mut column, &wanted)?;
+                sequence::own(transaction, made, oid, &name, true)?;
+                planner.view = transaction.view().clone();
+                self.edit.set_default(at, column.default)?;
+                Ok(self
+                    .edit
+                    .set_identity(at, sequence::identity_of(*generated_as))?)
+            }
             AlterColumnOperation::SetNotNull => Ok(self.edit.set_not_null(at, true)?),
             AlterColumnOperation::DropNotNull => Ok(self.edit.set_not_null(at, false)?),
             AlterColumnOperation::SetDefault { value } => {
-                check_default(planner, value, column)?;
-                Ok(self.edit.set_default(at, Some(value.to_string()))?)
+                let default = default_of(planner, value, column)?;
+                Ok(self.edit.set_default(at, Some(default))?)
             }
             AlterColumnOperation::DropDefault => Ok(self.edit.set_default(at, None)?),
             AlterColumnOperation::SetDataType {

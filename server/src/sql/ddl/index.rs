@@ -448,7 +448,12 @@ fn column_names(columns: &[ColumnDef], indexed: &[IndexColumn]) -> Vec<String> {
 }
 
 /// The first free name of `table_column_column_label`, `…_label1`, …: PostgreSQL's `ChooseRelationName`.
-fn free_name(taken: impl Fn(&str) -> bool, table: &str, columns: &[String], label: &str) -> String {
+pub(super) fn free_name(
+    taken: impl Fn(&str) -> bool,
+    table: &str,
+    columns: &[String],
+    label: &str,
+) -> String {
     let joined = cut(&columns.join("_"), IDENTIFIER_BYTES_MAX).to_string();
     let mut number = 0_u32;
     loop {

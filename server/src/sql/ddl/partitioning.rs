@@ -151,12 +151,9 @@ mod tests {
             ("Odd name", SqlType::Text),
             ("doc", SqlType::Jsonb),
         ];
-        let columns = columns.into_iter().map(|(name, ty)| ColumnDef {
-            name: name.to_string(),
-            ty,
-            not_null: false,
-            default: None,
-        });
+        let columns = columns
+            .into_iter()
+            .map(|(name, ty)| ColumnDef::new(name, ty));
         columns.collect()
     }
 

@@ -7,7 +7,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use futures::TryStreamExt;
 use nyala_catalog::Transaction;
-use nyala_catalog::definitions::Table;
+use nyala_catalog::definitions::{Identity, Table};
 use sqlparser::ast::{
     Assignment, AssignmentTarget, Delete, Expr, FromTable, ObjectName, Query, SelectItem,
     TableFactor, TableWithJoins, Update, UpdateTableFromKind,
@@ -18,7 +18,7 @@ use super::joined::Joined;
 use super::{Changed, TARGET, Target, aliased, internal_table, quoted, returning, select};
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::planner::Planner;
-use crate::sql::{names, parameters, query};
+use crate::sql::{checks, names, parameters, query};
 
 fn target_of(planner: &Planner, table: &TableWithJoins) -> Result<Target> {
     match &table.relation {
@@ -75,6 +75,18 @@ pub(in crate::sql) fn assigned_columns(
         if columns.contains(&at) {
             return Err(PgError::syntax(format!(
                 "multiple assignments to same column \"{name}\""
+            )));
+        }
+        let always = target.table.def.columns.get(at);
+        let always = always.filter(|column| column.identity == Some(Identity::Always));
+        if let Some(column) = always.filter(|_| !is_default(&assignment.value)) {
+            let name = &column.name;
+            return Err(PgError::new(
+                sqlstate::GENERATED_ALWAYS,
+                format!("column \"{name}\" can only be updated to DEFAULT"),
+            )
+            .with_detail(format!(
+                "Column \"{name}\" is an identity column defined as GENERATED ALWAYS."
             )));
         }
         columns.push(at);
@@ -192,6 +204,7 @@ pub(super) async fn update(
     update: &Update,
 ) -> Result<Changed> {
     let target = update_target(planner, update)?;
+    checks::prepare(planner, &target.table)?;
     let joined = joined_in_update(update, &target)?;
     let query = update_query(planner, update, &target, &joined)?;
     let address_columns = target.address_items().len();

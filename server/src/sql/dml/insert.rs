@@ -7,21 +7,22 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBat
 use arrow::compute::{filter_record_batch, not, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::TryStreamExt;
-use nyala_catalog::definitions::Table;
+use nyala_catalog::definitions::{Identity, Table};
 use nyala_catalog::index::Index;
 use nyala_catalog::types::SqlType;
 use nyala_catalog::{Arbiter, Transaction};
 use sqlparser::ast::{
-    ConflictTarget, DoUpdate, Expr, Ident, Insert, OnConflict, OnConflictAction, OnInsert, Query,
-    SelectItem, SetExpr, TableFactor, TableObject, Value, VisitMut, VisitorMut,
+    ConflictTarget, DoUpdate, Expr, Ident, Insert, ObjectName, OnConflict, OnConflictAction,
+    OnInsert, Query, SelectItem, SetExpr, TableFactor, TableObject, Value, VisitMut, VisitorMut,
 };
 
 use super::change::{assigned_columns, new_row_items};
 use super::joined::Joined;
 use super::{Changed, Target, aliased, internal_table, quoted, returning, select, select_of};
 use crate::error::{PgError, Result, sqlstate};
+use crate::sql::parse::definitions::{OVERRIDING_SYSTEM, OVERRIDING_USER};
 use crate::sql::planner::Planner;
-use crate::sql::{names, parameters, parse, query};
+use crate::sql::{checks, names, parameters, parse, query};
 
 /// Rows that an INSERT collects before it writes them.
 const BATCH_ROWS: usize = 65_536;
@@ -29,6 +30,9 @@ const BATCH_ROWS: usize = 65_536;
 /// Internal names of the two sides of DO UPDATE.
 const EXISTING: &str = "existing";
 const EXCLUDED: &str = "excluded";
+
+/// Internal name of rows that are inserted in their order.
+const ORDERED: &str = "ordered";
 
 /// Column that pairs the two sides.
 const PAIR: &str = "$pair";
@@ -44,13 +48,44 @@ pub(in crate::sql) fn target(planner: &Planner, insert: &Insert) -> Result<Targe
     )
 }
 
+/// What an INSERT says of values for identity columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Overriding {
+    /// They are taken.
+    System,
+    /// They are left out.
+    User,
+}
+
+fn overriding(insert: &Insert) -> Option<Overriding> {
+    let last = insert.columns.last()?;
+    match names::single_name(last).ok()?.as_str() {
+        OVERRIDING_SYSTEM => Some(Overriding::System),
+        OVERRIDING_USER => Some(Overriding::User),
+        _ => None,
+    }
+}
+
+/// The columns that the statement names.
+fn named_columns(insert: &Insert) -> &[ObjectName] {
+    match (overriding(insert), insert.columns.split_last()) {
+        (Some(_), Some((_, columns))) => columns,
+        _ => &insert.columns,
+    }
+}
+
+/// Whether the statement names no columns.
+pub(in crate::sql) fn has_no_columns(insert: &Insert) -> bool {
+    named_columns(insert).is_empty()
+}
+
 /// Positions of the columns that the source gives, in its order.
 pub(in crate::sql) fn given_columns(insert: &Insert, target: &Target) -> Result<Vec<usize>> {
-    if insert.columns.is_empty() {
+    if has_no_columns(insert) {
         return Ok((0..target.table.def.columns.len()).collect());
     }
     let mut given = Vec::with_capacity(insert.columns.len());
-    for name in &insert.columns {
+    for name in named_columns(insert) {
         let name = names::single_name(name)?;
         let at = target.column(&name)?;
         if given.contains(&at) {
@@ -123,15 +158,27 @@ pub(super) fn source(planner: &Planner, insert: &Insert, table: &Arc<Table>) -> 
         return select(items, Vec::new(), None);
     };
     let mut source = source.clone();
+    let overriding = overriding(insert);
+    // Columns whose values are left out: all of them in VALUES are DEFAULT, or the statement says so.
+    let mut defaulted: Vec<usize> = Vec::new();
+    let is_identity = |at: usize| table.def.columns.get(at).and_then(|column| column.identity);
     let width = match source.body.as_mut() {
         SetExpr::Values(values) => {
             let width = values.rows.first().map_or(0, |row| row.content.len());
+            for (cell, at) in given.iter().enumerate() {
+                let mut cells = values.rows.iter().map(|row| row.content.get(cell));
+                if cells.all(|cell| cell.is_some_and(is_default)) && is_identity(*at).is_some() {
+                    defaulted.push(*at);
+                }
+            }
             for row in &mut values.rows {
                 if row.content.len() != width {
                     return Err(PgError::syntax("VALUES lists must all be the same length"));
                 }
                 for (cell, at) in row.content.iter_mut().zip(&given) {
-                    if is_default(cell) {
+                    if defaulted.contains(at) {
+                        *cell = Expr::Value(Value::Null.with_empty_span());
+                    } else if is_default(cell) {
                         *cell = default_of(table, *at)?;
                     }
                     if let Some(column) = table.def.columns.get(*at)
@@ -156,12 +203,29 @@ pub(super) fn source(planner: &Planner, insert: &Insert, table: &Arc<Table>) -> 
         ));
     }
     if width < given.len() {
-        if !insert.columns.is_empty() {
+        if !has_no_columns(insert) {
             return Err(PgError::syntax(
                 "INSERT has more target columns than expressions",
             ));
         }
         given.truncate(width);
+    }
+    for at in &given {
+        match (is_identity(*at), overriding) {
+            (Some(_), Some(Overriding::User)) => defaulted.push(*at),
+            (Some(Identity::Always), None) if !defaulted.contains(at) => {
+                let column = table.def.columns.get(*at).map_or("", |column| &column.name);
+                return Err(PgError::new(
+                    sqlstate::GENERATED_ALWAYS,
+                    format!("cannot insert a non-DEFAULT value into column \"{column}\""),
+                )
+                .with_detail(format!(
+                    "Column \"{column}\" is an identity column defined as GENERATED ALWAYS."
+                ))
+                .with_hint("Use OVERRIDING SYSTEM VALUE to override."));
+            }
+            _ => {}
+        }
     }
     let names: Vec<String> = (0..width).map(|at| format!("\"$given{at}\"")).collect();
     let text = format!(
@@ -177,7 +241,8 @@ pub(super) fn source(planner: &Planner, insert: &Insert, table: &Arc<Table>) -> 
     }
     select.projection = (0..table.def.columns.len())
         .map(|at| {
-            let expr = match given.iter().position(|given| *given == at) {
+            let slot = given.iter().position(|given| *given == at);
+            let expr = match slot.filter(|_| !defaulted.contains(&at)) {
                 Some(slot) => Expr::CompoundIdentifier(vec![
                     quoted("$source"),
                     quoted(&format!("$given{slot}")),
@@ -196,6 +261,7 @@ pub(super) async fn run(
     insert: &Insert,
 ) -> Result<Changed> {
     let target = target(planner, insert)?;
+    checks::prepare(planner, &target.table)?;
     let mut conflict = match &insert.on {
         None => None,
         Some(OnInsert::OnConflict(conflict)) => Some(Upsert {
@@ -209,8 +275,17 @@ pub(super) async fn run(
             ));
         }
     };
-    let query = source(planner, insert, &target.table)?;
-    let mut stream = query::run(planner, &query).await?;
+    let ordered = in_order(planner, insert, &target.table).await?;
+    let query = source(planner, ordered.as_ref().unwrap_or(insert), &target.table)?;
+    let partitions = planner.state.config().target_partitions();
+    if ordered.is_some() {
+        let config = planner.state.config_mut().options_mut();
+        config.execution.target_partitions = 1;
+    }
+    let stream = query::run(planner, &query).await;
+    let config = planner.state.config_mut().options_mut();
+    config.execution.target_partitions = partitions;
+    let mut stream = stream?;
     let mut written = Vec::new();
     let mut count = 0;
     let mut pending: Vec<RecordBatch> = Vec::new();
@@ -248,6 +323,37 @@ pub(super) async fn run(
         tag: format!("INSERT 0 {count}"),
         returning,
     })
+}
+
+/// The statement with the rows of its source in the place of the source, if these have an order and values of sequences go
+/// by it. The planner gives a subquery's order up.
+async fn in_order(planner: &mut Planner, insert: &Insert, table: &Table) -> Result<Option<Insert>> {
+    let Some(source) = &insert.source else {
+        return Ok(None);
+    };
+    if source.order_by.is_none() || matches!(source.body.as_ref(), SetExpr::Values(_)) {
+        return Ok(None);
+    }
+    let given = table
+        .def
+        .columns
+        .iter()
+        .filter_map(|column| column.default.as_ref());
+    let mut volatile = false;
+    for default in given {
+        let expr = planner.expression(default, &datafusion::common::DFSchema::empty())?;
+        volatile |= expr.is_volatile();
+    }
+    if !volatile {
+        return Ok(None);
+    }
+    let (schema, rows) = query::collect(planner, source).await?;
+    planner.add_transient(ORDERED, rows, schema)?;
+    let all = SelectItem::Wildcard(sqlparser::ast::WildcardAdditionalOptions::default());
+    let from = vec![internal_table(ORDERED, &quoted(ORDERED))?];
+    let mut insert = insert.clone();
+    insert.source = Some(select(vec![all], from, None)?);
+    Ok(Some(insert))
 }
 
 fn concat(batches: &[RecordBatch]) -> Result<RecordBatch> {

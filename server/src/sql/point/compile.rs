@@ -28,7 +28,7 @@ use super::indexed::IndexAccess;
 use super::{Access, Conflict, Key, Kind, PointStatement, RowExprs, Source};
 use crate::sql::dml::{self, Target, aliased, change, insert, internal_table, quoted};
 use crate::sql::planner::Planner;
-use crate::sql::{names, parameters};
+use crate::sql::{checks, names, parameters, sequences};
 
 /// Internal name of the row that expressions are compiled over.
 const ROW: &str = "point";
@@ -158,11 +158,15 @@ impl Compiler<'_> {
             return None;
         }
         let target = change::update_target(self.planner, update).ok()?;
+        checks::prepare(self.planner, &target.table).ok()?;
         let (key, condition) = self.key(&target, update.selection.as_ref()?)?;
         let mut assignments = update.assignments.clone();
         let assigned = change::assigned_columns(&assignments, &target).ok()?;
         for (assignment, at) in assignments.iter_mut().zip(&assigned) {
             let column = target.table.def.columns.get(*at)?;
+            if column.identity.is_some() {
+                return None;
+            }
             parameters::cast_literal(&mut assignment.value, &column.ty).ok()?;
         }
         let items = change::new_row_items(&target, &assignments, &assigned).ok()?;
@@ -205,7 +209,7 @@ impl Compiler<'_> {
             return None;
         };
         if row.content.len() > given.len()
-            || (row.content.len() < given.len() && !insert.columns.is_empty())
+            || (row.content.len() < given.len() && !insert::has_no_columns(insert))
         {
             return None;
         }
@@ -221,6 +225,15 @@ impl Compiler<'_> {
             }
             items.push(expr);
         }
+        // Values for identity columns have rules of their own.
+        let overrides = given.iter().any(|at| {
+            let column = table.def.columns.get(*at);
+            column.is_some_and(|column| column.identity.is_some())
+        });
+        if overrides {
+            return None;
+        }
+        checks::prepare(self.planner, &table).ok()?;
         let values = self.over_parameters(items)?;
         let conflict = match &insert.on {
             None => Conflict::Error,
@@ -438,6 +451,10 @@ impl Compiler<'_> {
         let mut lasting = true;
         expr.apply(|part| {
             lasting &= match part {
+                // Bound to the session, to which the compiled statement belongs as well.
+                PlanExpr::ScalarFunction(call) if sequences::is_sequence_function(call.name()) => {
+                    true
+                }
                 PlanExpr::ScalarFunction(call) => {
                     call.func.signature().volatility == Volatility::Immutable
                 }

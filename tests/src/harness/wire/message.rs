@@ -31,6 +31,10 @@ pub struct DbError {
     pub context: Option<String>,
     /// Character position in the statement, from 1.
     pub position: Option<u32>,
+    /// Schema, table and constraint that it names.
+    pub schema: Option<String>,
+    pub table: Option<String>,
+    pub constraint: Option<String>,
 }
 
 impl fmt::Display for DbError {
@@ -281,6 +285,9 @@ impl Body<'_> {
                 b'D' => error.detail = Some(value),
                 b'H' => error.hint = Some(value),
                 b'W' => error.context = Some(value),
+                b's' => error.schema = Some(value),
+                b't' => error.table = Some(value),
+                b'n' => error.constraint = Some(value),
                 b'P' => error.position = value.parse().ok(),
                 _ => {}
             }
