@@ -67,11 +67,12 @@ fn run(what: &str, round: fn(&mut Target, u64, u64) -> Result<Vec<Finding>, Fail
         number += 1;
     }
     eprintln!(
-        "fuzz::{what}: seed {seed}, {} rounds, {} inputs, {} refused, {} MiB at most",
+        "fuzz::{what}: seed {seed}, {} rounds, {} inputs, {} refused, {} MiB at most, {} MiB at the end",
         number - first,
         target.inputs,
         target.errors,
         target.memory_most >> 20,
+        target.memory_now >> 20,
     );
     // Wrong as well, but no danger: a run is not failed by them.
     for (message, (count, input)) in &target.internal {

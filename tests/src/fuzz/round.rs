@@ -39,6 +39,7 @@ pub struct Target {
     pub inputs: u64,
     pub errors: u64,
     pub memory_most: u64,
+    pub memory_now: u64,
     /// Answers with XX000 that are no panic, their number and one statement.
     pub internal: BTreeMap<String, (u64, String)>,
     server: Server,
@@ -54,6 +55,7 @@ impl Target {
             inputs: 0,
             errors: 0,
             memory_most: 0,
+            memory_now: 0,
             internal: BTreeMap::new(),
             server: launch()?,
             log_read: 0,
@@ -164,6 +166,7 @@ impl Target {
             return Ok(findings);
         }
         let memory = process::resident_bytes(self.server.id()?)?;
+        self.memory_now = memory;
         self.memory_most = self.memory_most.max(memory);
         if memory > MEMORY_MAX {
             findings.push(self.finding("the server has grown".into()));

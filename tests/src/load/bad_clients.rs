@@ -147,7 +147,6 @@ pub(super) fn oversized_messages() -> TestResult {
                 || format!("the connection goes on after {bytes:?}"),
             )?;
         }
-        // As long as a startup packet may not be.
         expect_eq("others", &other.number("SELECT 1")?, &1)
     })
 }
