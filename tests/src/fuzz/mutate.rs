@@ -360,8 +360,8 @@ fn nested(random: &mut StdRng, text: &str) -> String {
         }
         4 => format!(
             "SELECT {}1{}",
-            "CASE WHEN true THEN ".repeat(some),
-            " END".repeat(some)
+            "CASE WHEN true THEN ".repeat(some * 8),
+            " END".repeat(some * 8)
         ),
         5 => format!("SELECT {}1{}", "abs(".repeat(some), ")".repeat(some)),
         6 => format!(
