@@ -28,6 +28,9 @@ endef
 S3_SERVER := .venv/s3.installed
 CLIENTS := .venv/clients.installed
 
+# Python's compiled files lie with the environments, not between the sources.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
+
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 POSTGRES_BIN := /usr/lib/postgresql/15/bin
 
@@ -105,13 +108,17 @@ client-packages: $(CLIENTS)
 		$(SUDO) apt-get update -qq; \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
-	@test -d tests/clients/node/node_modules/pg || npm ci --prefix tests/clients/node --silent --no-audit --no-fund
+	@cd tests/clients/node; \
+	if ! cmp -s package-lock.json node_modules/installed-lock.json; then \
+		npm ci --silent --no-audit --no-fund; \
+		cp package-lock.json node_modules/installed-lock.json; \
+	fi
 
 # The Python clients, in an environment of their own.
 $(CLIENTS): tests/clients/python/requirements.txt
 	@$(ENSURE_VENV)
 	python3 -m venv .venv/clients
-	.venv/clients/bin/python -m pip install -q --disable-pip-version-check -r $<
+	.venv/clients/bin/python -m pip install -q --no-compile --disable-pip-version-check -r $<
 	touch $@
 
 # Mutated statements and messages for SECONDS each, from a new seed unless SEED gives one.

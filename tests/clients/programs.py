@@ -6,6 +6,7 @@ its time is up. Knows no expectations.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,11 +105,14 @@ def run(program, server, oracle):
     remote = {name.replace("PG", "ORACLE_"): value for name, value in oracle.environment(servers.USER).items()}
     foreign = {name.replace("PG", "FDW_"): value for name, value in oracle.environment(servers.USER).items()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "NYALA_"))}
+    where = f"{program.name} on {server.name}"
+    if not shutil.which(program.command[0]):
+        return [], [f"{where}: {program.command[0]} is not installed: `make client-packages` does it"]
     process = subprocess.Popen(
         program.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True, cwd=HERE,
         env=environment | server.environment(program.database_name()) | remote | foreign
-        | {"FEATURE_SECONDS": str(FEATURE_SECONDS_MAX), "PYTHONDONTWRITEBYTECODE": "1"},
+        | {"FEATURE_SECONDS": str(FEATURE_SECONDS_MAX), "PYTHONPYCACHEPREFIX": str(servers.ROOT / ".venv" / "pycache")},
     )  # fmt: skip
     late = False
     try:
@@ -118,7 +122,6 @@ def run(program, server, oracle):
         end_group(process)
         output, errors = process.communicate()
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-    where = f"{program.name} on {server.name}"
     if late:
         return lines, [f"{where}: no end after {PROGRAM_SECONDS_MAX} s"]
     failed = any(not line["ok"] for line in lines)

@@ -43,7 +43,8 @@ def main():
         with servers.postgres() as oracle, servers.nyala() as server:
             postgres, wrong = timed(chosen, oracle, oracle)
             nyala, more = timed(chosen, server, oracle)
-    wrong += more
+            panics = [line for line in server.log.read_text(errors="replace").splitlines() if "panicked" in line]
+    wrong += more + [f"Nyala's log: {line}" for line in panics]
     report(nyala, options.verbose)
     if options.outcomes:
         lines = [{"client": client, "feature": feature, **vars(one)} for (client, feature), one in nyala.items()]
