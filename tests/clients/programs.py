@@ -19,7 +19,7 @@ import servers
 HERE = Path(__file__).resolve().parent
 
 # A feature that takes longer has hung; the programs themselves end it.
-FEATURE_SECONDS_MAX = 30
+FEATURE_SECONDS_MAX = 20
 # All features of one program. When even this does not hold, the features without an outcome have failed.
 PROGRAM_SECONDS_MAX = 300
 # One that waits for a server and one that computes, on two cores.
@@ -92,9 +92,8 @@ def run_all(chosen, server, oracle):
                 key = (line["client"], line["feature"])
                 if key in outcomes:
                     complaints.append(f"two features are named {key}")
-                outcomes[key] = Outcome(line["error"] or "" if not line["ok"] else "", line["seconds"])
-                if not line["ok"] and not line["error"]:
-                    outcomes[key] = Outcome("failed without a word", line["seconds"])
+                error = "" if line["ok"] else line["error"] or "failed without a word"
+                outcomes[key] = Outcome(error, line["seconds"])
             complaints.extend(complaint)
     server.check_alive()
     return outcomes, complaints

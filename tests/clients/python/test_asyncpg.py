@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import ipaddress
 import json
+import sys
 import uuid
 from decimal import Decimal
 
@@ -374,4 +375,6 @@ async def lists(connection):
 
 
 if __name__ == "__main__":
+    # The client looks types up recursively: where the answers go in circles, it should find out soon.
+    sys.setrecursionlimit(300)
     main("asyncpg")

@@ -11,7 +11,7 @@ use crate::harness::wire::{Format, Wire, WireError};
 
 /// Mutated statements of a round. Short rounds, so that what broke something is near its end.
 const MUTATED: usize = 60;
-/// Of a script's own statements, which make what mutated ones then find.
+/// The script's own statements that they stand between.
 const OWN: usize = 40;
 
 /// One script in an empty database.
@@ -84,11 +84,15 @@ fn inputs(random: &mut StdRng, target: &Target) -> Vec<Input> {
             .unwrap_or_default()
     };
     let mut inputs = Vec::new();
-    for sql in own.iter().skip(start).take(OWN) {
+    // All before them too, so that the tables are there that the mutated ones name.
+    for (number, sql) in own.iter().take(start + OWN).enumerate() {
         inputs.push(Input {
             sql: sql.clone(),
             extended: random.random_bool(0.3),
         });
+        if number < start {
+            continue;
+        }
         for _ in 0..random.random_range(0..=2 * MUTATED / OWN) {
             let one = if random.random_bool(0.7) {
                 sql.clone()
