@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
 .PHONY: build test fmt fmt-check lint unit doc integration bless packages demo bench
+.PHONY: clients client-packages compatibility sqlalchemy-suite fuzz
 
 # The server of the tests is the server that `make build` makes: `failpoints` only adds named steps
 # that do nothing unless the environment variable FAILPOINTS says so.
@@ -25,6 +26,10 @@ fi
 endef
 
 S3_SERVER := .venv/s3.installed
+CLIENTS := .venv/clients.installed
+
+# Python's compiled files lie with the environments, not between the sources.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/pycache
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 POSTGRES_BIN := /usr/lib/postgresql/15/bin
@@ -76,8 +81,56 @@ $(S3_SERVER): tests/s3/requirements.txt
 	.venv/s3/bin/python -m pip install -q --disable-pip-version-check -r $<
 	touch $@
 
+# Real client programs against Nyala and PostgreSQL 15, compared with the expected answers. ONLY names some of the programs:
+# `make clients ONLY="asyncpg pgjdbc"`.
+clients: packages client-packages build
+	.venv/clients/bin/python -m pytest -q -p no:cacheprovider tests/clients/test_expectations.py
+	.venv/clients/bin/python tests/clients/run.py $(ONLY)
+
+# Writes tests/clients/known_gaps.toml and docs/compatibility.md from a run. Give new entries their reasons, and do it again.
+compatibility: packages client-packages build
+	.venv/clients/bin/python tests/clients/run.py --update
+
+# SQLAlchemy's own suite for dialects, passed, failed and skipped, with grouped reasons. It takes many minutes.
+sqlalchemy-suite: packages client-packages build
+	.venv/clients/bin/python tests/clients/sqlalchemy_suite/run.py
+
+client-packages: $(CLIENTS)
+	@missing=""; \
+	command -v javac >/dev/null || missing="$$missing default-jdk-headless"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	test -e /usr/share/java/postgresql.jar || missing="$$missing libpostgresql-jdbc-java"; \
+	ls /usr/lib/*/odbc/psqlodbcw.so >/dev/null 2>&1 || missing="$$missing odbc-postgresql"; \
+	ls /usr/lib/*/libodbc.so.2 >/dev/null 2>&1 || missing="$$missing libodbc2"; \
+	if test -n "$$missing"; then \
+		echo "installing$$missing"; \
+		$(SUDO) apt-get update -qq; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+	@cd tests/clients/node; \
+	if ! cmp -s package-lock.json node_modules/installed-lock.json; then \
+		npm ci --silent --no-audit --no-fund; \
+		cp package-lock.json node_modules/installed-lock.json; \
+	fi
+
+# The Python clients, in an environment of their own.
+$(CLIENTS): tests/clients/python/requirements.txt
+	@$(ENSURE_VENV)
+	python3 -m venv .venv/clients
+	.venv/clients/bin/python -m pip install -q --no-compile --disable-pip-version-check -r $<
+	touch $@
+
+# Mutated statements and messages for SECONDS each, from a new seed unless SEED gives one.
+SECONDS ?= 60
+SEED ?= $(shell date +%s)
+
+fuzz: build
+	NYALA_FUZZ_SECONDS=$(SECONDS) NYALA_FUZZ_SEED=$(SEED) \
+		cargo test $(RELEASE) --test integration -- fuzz::statements fuzz::messages --nocapture
+
 # In order, also under `make -j`: the cheap checks first, each phase with its time.
-PHASES := packages fmt-check lint build unit doc integration
+PHASES := packages fmt-check lint build unit doc integration clients
 
 test:
 	@for phase in $(PHASES); do \

@@ -19,7 +19,7 @@ final class Features {
 
     private record Feature(String name, String options, Work work) {}
 
-    private static final long SECONDS_MAX = 30;
+    private static final long SECONDS_MAX = Long.parseLong(env("FEATURE_SECONDS", "20"));
     private static final String HOST = env("PGHOST", "127.0.0.1");
     private static final String PORT = env("PGPORT", "5433");
     static final String USER = env("PGUSER", "nyala");
@@ -82,6 +82,7 @@ final class Features {
                 continue;
             }
             String error = null;
+            long began = System.currentTimeMillis();
             try {
                 threads.submit(() -> {
                     try (Connection connection = connect(feature.options)) {
@@ -96,7 +97,8 @@ final class Features {
             }
             failed |= error != null;
             System.out.println("{\"client\": " + quote(client) + ", \"feature\": " + quote(feature.name) + ", \"ok\": "
-                    + (error == null) + ", \"error\": " + (error == null ? "null" : quote(error)) + "}");
+                    + (error == null) + ", \"error\": " + (error == null ? "null" : quote(error))
+                    + ", \"seconds\": " + (System.currentTimeMillis() - began) / 1000.0 + "}");
         }
         System.out.flush();
         System.exit(failed ? 1 : 0);

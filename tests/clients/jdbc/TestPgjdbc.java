@@ -29,7 +29,7 @@ import org.postgresql.util.PGobject;
 /** The PostgreSQL JDBC driver: what applications and BI tools call, with values checked. */
 public final class TestPgjdbc {
     private static final String LONG =
-            "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 1000000) AS b WHERE a + b < 0";
+            "SELECT sum(a + b) FROM generate_series(1, 100000) AS a, generate_series(1, 1000000) AS b";
 
     private static void run(Connection connection, String... statements) throws SQLException {
         try (Statement statement = connection.createStatement()) {
@@ -83,7 +83,7 @@ public final class TestPgjdbc {
         statements(f);
         metadata(f);
         copies(f);
-        f.main("pgjdbc " + org.postgresql.util.DriverInfo.DRIVER_VERSION, words);
+        f.main("pgjdbc", words);
     }
 
     private static void connection(Features f) {

@@ -140,4 +140,4 @@ if __name__ == "__main__":
     setup = (HERE / "setup.sql").read_text()
     psql(setup, {})
     psql(setup, oracle())
-    main("psql 15")
+    main("psql")

@@ -2,17 +2,19 @@
 
 A program registers functions with `@feature("name")` and calls `main("client name")`. Each function runs in a
 process of its own, so that one that hangs or crashes costs only itself. It prints one JSON line per feature:
-{"client", "feature", "ok", "error"}. Where the server is, the environment says: PGHOST, PGPORT, PGUSER,
+{"client", "feature", "ok", "error", "seconds"}. Where the server is, the environment says: PGHOST, PGPORT, PGUSER,
 PGPASSWORD, PGDATABASE. Arguments choose features whose names contain one of them.
 """
 
+import importlib
 import json
 import os
 import signal
 import sys
+import time
 import traceback
 
-SECONDS_MAX = int(os.environ.get("FEATURE_SECONDS", "30"))
+SECONDS_MAX = int(os.environ.get("FEATURE_SECONDS", "20"))
 ERROR_CHARACTERS_MAX = 1200
 
 HOST = os.environ.get("PGHOST", "127.0.0.1")
@@ -62,14 +64,20 @@ def fails(sqlstate, function, *arguments, **named):
     raise AssertionError(f"no error, expected SQLSTATE {sqlstate}")
 
 
-def main(client):
-    """Runs the features and prints their lines; exits with 1 when one failed."""
+def main(client, preload=()):
+    """Runs the features and prints their lines; exits with 1 when one failed. Modules to preload are imported once
+    here, and not again by each feature's process."""
+    for module in preload:
+        importlib.import_module(module)
     chosen = [pair for pair in FEATURES if not sys.argv[1:] or any(word in pair[0] for word in sys.argv[1:])]
     failed = 0
     for name, function in chosen:
+        began = time.monotonic()
         error = attempt(function)
         failed += error is not None
-        print(json.dumps({"client": client, "feature": name, "ok": error is None, "error": error}), flush=True)
+        seconds = round(time.monotonic() - began, 2)
+        line = {"client": client, "feature": name, "ok": error is None, "error": error, "seconds": seconds}
+        print(json.dumps(line), flush=True)
     sys.exit(1 if failed else 0)
 
 

@@ -283,9 +283,7 @@ def polars_write_sqlalchemy():
 
 
 if __name__ == "__main__":
-    import adbc_driver_postgresql
-    import connectorx
-    import polars
-
-    versions = [adbc_driver_postgresql.__version__, connectorx.__version__, polars.__version__]
-    main("ADBC {}, connectorx {}, polars {}".format(*versions))
+    main(
+        "ADBC, connectorx, polars",
+        preload=["psycopg", "pyarrow", "adbc_driver_postgresql.dbapi", "pandas", "connectorx", "polars"],
+    )

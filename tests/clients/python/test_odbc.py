@@ -195,4 +195,4 @@ def errors():
 
 
 if __name__ == "__main__":
-    main(f"pyodbc {pyodbc.version} with psqlODBC")
+    main("psqlODBC")

@@ -187,4 +187,4 @@ def notebook():
 
 
 if __name__ == "__main__":
-    main("DuckDB, postgres_fdw, notebook")
+    main("DuckDB, postgres_fdw, notebook", preload=["psycopg", "duckdb"])

@@ -390,7 +390,7 @@ def cancel():
     threading.Timer(0.5, connection.cancel).start()
     fails(
         "57014", run, connection,
-        "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 1000000) AS b WHERE a + b < 0",
+        "SELECT sum(a + b) FROM generate_series(1, 100000) AS a, generate_series(1, 1000000) AS b",
     )  # fmt: skip
     equal(rows(connection, "SELECT 1"), [(1,)])
 
@@ -477,4 +477,4 @@ def replication():
 
 
 if __name__ == "__main__":
-    main(f"psycopg2 {psycopg2.__version__.split()[0]}")
+    main("psycopg2")

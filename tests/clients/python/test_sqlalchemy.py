@@ -623,4 +623,4 @@ async def async_errors(engine):
 
 
 if __name__ == "__main__":
-    main(f"SQLAlchemy {sa.__version__}")
+    main("SQLAlchemy, pandas", preload=["psycopg", "psycopg2", "asyncpg", "pandas", "sqlalchemy.dialects.postgresql.asyncpg"])

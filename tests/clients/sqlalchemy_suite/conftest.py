@@ -2,8 +2,9 @@
 
 The suite begins with CREATE EXTENSION of citext and hstore. SUITE_WITHOUT_EXTENSIONS=1 leaves them out, to see the
 rest on a server without extensions. SUITE_WITHOUT_SERIAL=1 makes plain integers of serial columns, to see what comes
-after them on a server without sequences."""
+after them on a server without sequences. SUITE_OUTCOMES names a file for a line of JSON per test, written as it ends."""
 
+import json
 import os
 
 import pytest
@@ -25,3 +26,16 @@ if os.environ.get("SUITE_WITHOUT_SERIAL"):
     @sa.event.listens_for(sa.engine.Engine, "before_cursor_execute", retval=True)
     def without_serial(_connection, _cursor, statement, parameters, _context, _many):
         return statement.replace(" SERIAL NOT NULL", " INTEGER NOT NULL"), parameters
+
+
+of_the_plugin = pytest_runtest_logreport  # noqa: F405
+
+
+def pytest_runtest_logreport(report):
+    of_the_plugin(report)
+    if report.when != "call" and report.passed or "SUITE_OUTCOMES" not in os.environ:
+        return
+    crash = getattr(report.longrepr, "reprcrash", None)
+    line = {"test": report.nodeid, "outcome": report.outcome, "reason": crash.message if crash else str(report.longrepr)}
+    with open(os.environ["SUITE_OUTCOMES"], "a") as file:
+        file.write(json.dumps(line) + "\n")

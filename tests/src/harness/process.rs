@@ -124,3 +124,14 @@ pub fn require(program: &str, package: &str) -> Result<PathBuf, String> {
             format!("`{program}` is not installed: `apt-get install {package}` (make test does it)")
         })
 }
+
+/// Resident memory of a process.
+pub fn resident_bytes(pid: u32) -> Result<u64, String> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .map_err(|error| format!("process {pid}: {error}"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kibibytes
+        .map(|kibibytes| kibibytes << 10)
+        .ok_or_else(|| format!("process {pid} has no VmRSS"))
+}

@@ -103,8 +103,13 @@ pub struct Wire {
 impl Wire {
     /// Connects and logs in, by SCRAM-SHA-256 when the server asks for it.
     pub fn connect(login: &Login) -> Result<Self, WireError> {
+        Self::connect_within(login, READ_LIMIT)
+    }
+
+    /// The same with another deadline for each read.
+    pub fn connect_within(login: &Login, read_limit: Duration) -> Result<Self, WireError> {
         let stream = TcpStream::connect(("127.0.0.1", login.port))?;
-        stream.set_read_timeout(Some(READ_LIMIT))?;
+        stream.set_read_timeout(Some(read_limit))?;
         stream.set_write_timeout(Some(READ_LIMIT))?;
         stream.set_nodelay(true)?;
         let mut wire = Self {
@@ -156,6 +161,11 @@ impl Wire {
                 other => return Err(WireError::unexpected("during authentication", &other)),
             }
         }
+    }
+
+    /// The socket, for what is no message.
+    pub fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
     }
 
     /// Writes raw bytes.
