@@ -25,6 +25,7 @@ use nyala_catalog::definitions::{DatabaseDef, Definitions, Oid, RoleDef};
 use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
+use crate::session::backend::Backend;
 
 mod activity;
 mod entries;
@@ -33,15 +34,18 @@ mod information_schema;
 mod keys;
 pub mod names;
 mod objects;
+mod ordered_set;
 pub mod procedures;
 mod relations;
 mod rows;
+mod sets;
 mod shape;
 pub mod single_value;
 mod types;
 
 pub use functions::{array_literal, function, function_names};
 pub use procedures::aggregates;
+pub use sets::rows as set;
 
 /// Schema of the system relations and functions.
 pub const PG_CATALOG: &str = "pg_catalog";
@@ -78,6 +82,10 @@ pub struct SessionFacts {
 pub struct SettingRow {
     /// Name.
     pub name: String,
+    /// Whether it is the user's own, which lists do not show.
+    pub is_custom: bool,
+    /// Current value as SHOW shows it, with its unit.
+    pub shown: String,
     /// Current value.
     pub value: String,
     /// Value after RESET.
@@ -213,6 +221,8 @@ pub struct SystemView {
     pub estimates: HashMap<Oid, SizeEstimate>,
     /// The history of jobs.
     pub jobs: JobSource,
+    /// What functions with effects work on.
+    pub backend: Option<Arc<Backend>>,
     entries: OnceLock<entries::Entries>,
 }
 
@@ -235,6 +245,7 @@ impl SystemView {
             statements: Vec::new(),
             estimates: HashMap::new(),
             jobs: JobSource::default(),
+            backend: None,
             entries: OnceLock::new(),
         }
     }

@@ -3,7 +3,7 @@
 //! The wire layer parses messages and calls [`Session::parse`], [`Session::prepare`] and
 //! [`Session::execute`]; simple and extended protocol share them. A session never touches a socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -28,14 +28,17 @@ use crate::pgwire::copy_format::CopyOptions;
 use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
 use crate::server::{Activity, Server};
+use crate::session::backend::Backend;
 use crate::session::cancel::{CancelToken, Canceller};
 use crate::session::settings::Settings;
+use crate::sql::explain::ExplainOptions;
 use crate::sql::names::{self, RelationName};
 use crate::sql::parse::{self, Tree};
 use crate::sql::planner::Planner;
 use crate::sql::point::{self, PointStatement};
 use crate::sql::{casts, copy, dml, origin, parameters, procedures, query};
 
+pub mod backend;
 pub mod cancel;
 mod copying;
 pub mod cursors;
@@ -44,6 +47,7 @@ mod indexing;
 mod outdated;
 pub mod portals;
 pub mod prepared;
+mod serializable;
 pub mod settings;
 mod transaction;
 mod variables;
@@ -65,6 +69,8 @@ pub struct SessionStart {
     pub database: String,
     /// Backend process id told to the client.
     pub process_id: i32,
+    /// Cancels the session's statements, for other sessions; `None` if they cannot.
+    pub canceller: Option<Canceller>,
     /// Start-up parameters other than user, database and replication.
     pub parameters: BTreeMap<String, String>,
 }
@@ -168,10 +174,15 @@ pub struct Session {
     /// For whom jobs are recorded.
     pub started_by: String,
     activity: Activity,
+    /// What functions with effects work on.
+    pub backend: Arc<Backend>,
+    /// Relations that a serializable transaction has read.
+    reads: BTreeSet<Oid>,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.backend.end();
         self.server.end_activity(self.process_id);
     }
 }
@@ -217,6 +228,9 @@ impl Session {
             )
         })?;
         let mut settings = Settings::new(&start.user);
+        for (name, value) in server.workload.settings() {
+            settings.set_start(name, &value)?;
+        }
         for (name, value) in &start.parameters {
             settings.set_start(name, value)?;
         }
@@ -236,6 +250,10 @@ impl Session {
             state: "idle",
             query: Arc::from(""),
         });
+        if let Some(canceller) = start.canceller {
+            server.set_canceller(start.process_id, canceller);
+        }
+        let backend = Backend::new(Arc::clone(&server), start.process_id, database.oid);
         Ok(Self {
             user: role.name.clone(),
             user_oid: role.oid,
@@ -250,6 +268,8 @@ impl Session {
             statement_text: Arc::from(""),
             started_by: role.name.clone(),
             activity,
+            backend: Arc::new(backend),
+            reads: BTreeSet::new(),
         })
     }
 
@@ -326,6 +346,10 @@ impl Session {
         if self.is_outdated(prepared) {
             return Ok(None);
         }
+        // What it reads would not be noted.
+        if self.settings.is_serializable() {
+            return Ok(None);
+        }
         // Definitions that this transaction has changed itself are nobody else's.
         if self.state.transaction().is_some_and(Transaction::defines) {
             return Ok(None);
@@ -374,7 +398,10 @@ impl Session {
                     analysed.columns,
                 ))
             }
-            Statement::Explain { .. } => Ok((none()?, Some(query::explain_schema()))),
+            Statement::Explain { .. } => {
+                let columns = ExplainOptions::of(statement)?.schema();
+                Ok((none()?, Some(columns)))
+            }
             Statement::ShowVariable { variable } => {
                 Ok((none()?, Some(self.show_columns(variable)?)))
             }
@@ -462,6 +489,8 @@ impl Session {
         cancel: &CancelToken,
     ) -> Result<Outcome> {
         self.note_activity(prepared);
+        self.backend
+            .start_statement(cancel.clone(), self.settings.lock_timeout());
         let checked = cancel.run(self.check_columns(prepared)).await;
         checked.map_err(|error| located(error, &prepared.sql))?;
         if let Some(point) = self.point_statement(prepared)? {
@@ -543,10 +572,12 @@ impl Session {
     /// Commits the implicit block, if one is open.
     pub async fn commit_implicit(&mut self) -> Result<()> {
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::Implicit { transaction, .. } => {
+            State::Implicit {
+                mut transaction, ..
+            } => {
+                self.rely_on_reads(&mut transaction);
                 let committed = transaction.commit().await;
-                self.settings.end(committed.is_ok());
-                self.portals.end(committed.is_ok());
+                self.ended(committed.is_ok());
                 Ok(committed?)
             }
             other => {
@@ -561,14 +592,49 @@ impl Session {
     pub fn fail(&mut self) {
         self.portals.statement_failed();
         match &mut self.state {
-            State::Idle => self.portals.end(false),
+            State::Idle => {
+                self.portals.end(false);
+                self.backend.end_transaction(false);
+            }
             State::Implicit { .. } => {
                 self.state = State::Idle;
-                self.settings.end(false);
-                self.portals.end(false);
+                self.ended(false);
             }
             State::Block(block) => block.failed = true,
         }
+    }
+
+    /// The transaction has ended.
+    fn ended(&mut self, committed: bool) {
+        self.reads.clear();
+        self.settings.end(committed);
+        self.portals.end(committed);
+        self.backend.end_transaction(committed);
+    }
+
+    /// The session waits for its client again. Outside a transaction, what statements by themselves have done is final.
+    pub fn settle(&mut self) {
+        if self.transaction_status() == TransactionStatus::Idle {
+            self.reads.clear();
+            self.portals.end(true);
+            self.backend.end_transaction(true);
+        }
+    }
+
+    /// How long the session may wait for its client in the state that it is in, and the error when it has.
+    pub fn idle_limit(&self) -> Option<(Duration, PgError)> {
+        if self.transaction_status() == TransactionStatus::Idle {
+            let error = PgError::fatal(
+                sqlstate::IDLE_SESSION_TIMEOUT,
+                "terminating connection due to idle-session timeout",
+            );
+            return Some((self.settings.idle_session_timeout()?, error));
+        }
+        let error = PgError::fatal(
+            sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
+            "terminating connection due to idle-in-transaction timeout",
+        );
+        Some((self.settings.idle_in_transaction_timeout()?, error))
     }
 
     /// State of the transaction.
@@ -601,7 +667,8 @@ impl Session {
 
     /// Notices since the last call, to send before the statement's completion.
     pub fn take_notices(&mut self) -> Vec<PgError> {
-        let notices = std::mem::take(&mut self.notices);
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(self.backend.take_notices());
         if self.settings.sends_notices() {
             notices
         } else {
@@ -683,6 +750,7 @@ impl Session {
         let (server, settings) = (Arc::clone(&self.server), self.settings.clone());
         let seen = view.clone();
         let (cursors, statements) = (self.portals.rows(), self.statements.clone());
+        let backend = Arc::clone(&self.backend);
         let system = move || -> Result<SystemView> {
             let globals = server.catalog.globals()?;
             let mut system = SystemView::new(
@@ -695,6 +763,7 @@ impl Session {
             system.activity = server.activity();
             system.cursors.clone_from(&cursors);
             system.statements = statements.rows();
+            system.backend = Some(Arc::clone(&backend));
             let (catalog, database) = (Arc::clone(&server.catalog), seen.definitions.database.oid);
             system.jobs = JobSource::new(move || {
                 let mut jobs = catalog.jobs()?;
@@ -722,6 +791,9 @@ impl Session {
         );
         planner.open_reads = open_reads;
         planner.statement_memory = self.settings.statement_memory();
+        planner.operator_memory = self.settings.operator_memory();
+        let options = planner.state.config_mut().options_mut();
+        options.execution.target_partitions = self.settings.query_threads();
         planner
     }
 }

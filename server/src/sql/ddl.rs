@@ -364,6 +364,7 @@ fn column_definition(
         SqlType::Regclass
             | SqlType::Regtype
             | SqlType::Regproc
+            | SqlType::Void
             | SqlType::Int2vector
             | SqlType::Oidvector
             | SqlType::Oid

@@ -2,7 +2,9 @@
 
 use nyala_catalog::definitions::ExternalFormat;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
-use sqlparser::ast::{ColumnDef, CreateTable, DataType, ObjectName, Statement};
+use sqlparser::ast::{
+    ColumnDef, CreateTable, DataType, ObjectName, Statement, TransactionModifier,
+};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{IsOptional, Parser, ParserError};
@@ -58,10 +60,19 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
+    let (tokens, deferrable) = leave_out_deferrable(tokens);
     let mut parser = Parser::new(dialect_of(&tokens))
         .with_recursion_limit(NESTING_MAX)
         .with_tokens_with_locations(spell_out_reset(spell_out_stars(spell_out_table(tokens))));
-    statements(&mut parser).map_err(|error| syntax_error(sql, &error))
+    let mut parsed = statements(&mut parser).map_err(|error| syntax_error(sql, &error))?;
+    for number in deferrable {
+        if let Some(Tree::Sql(statement)) = parsed.get_mut(number)
+            && let Statement::StartTransaction { modifier, .. } = statement.as_mut()
+        {
+            *modifier = Some(DEFERRABLE);
+        }
+    }
+    Ok(parsed)
 }
 
 /// `TABLE t` is `SELECT * FROM t`.
@@ -167,6 +178,55 @@ fn spell_out_reset(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     spelled
 }
 
+/// How a statement that begins a transaction says that it was DEFERRABLE: `BEGIN DEFERRED` is not PostgreSQL's.
+pub const DEFERRABLE: TransactionModifier = TransactionModifier::Deferred;
+
+/// Leaves `[NOT] DEFERRABLE` out of statements about transactions. Tells which statements said it to begin one.
+fn leave_out_deferrable(tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, Vec<usize>) {
+    let is = |token: &TokenWithSpan, text: &str| match &token.token {
+        Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text),
+        _ => false,
+    };
+    if !tokens.iter().any(|token| is(token, "deferrable")) {
+        return (tokens, Vec::new());
+    }
+    let (mut left, mut deferrable) = (Vec::with_capacity(tokens.len()), Vec::new());
+    let mut number = 0;
+    for statement in tokens.split_inclusive(|token| token.token == Token::SemiColon) {
+        let blank = |token: &&TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+        let words: Vec<_> = statement.iter().filter(|token| !blank(token)).collect();
+        let starts = |expected: &[&str]| {
+            let mut pairs = words.iter().zip(expected);
+            words.len() >= expected.len() && pairs.all(|(one, text)| is(one, text))
+        };
+        let begins = starts(&["begin"]) || starts(&["start", "transaction"]);
+        let sets =
+            starts(&["set", "transaction"]) || starts(&["set", "session", "characteristics"]);
+        for token in statement {
+            if !(begins || sets) || !is(token, "deferrable") {
+                left.push(token.clone());
+                continue;
+            }
+            // NOT before it, and the comma that keeps it apart, go with it.
+            drop_blanks(&mut left);
+            match left.pop_if(|last| is(last, "not")) {
+                Some(_) => drop_blanks(&mut left),
+                None if begins => deferrable.push(number),
+                None => {}
+            }
+            left.pop_if(|last| last.token == Token::Comma);
+        }
+        let is_empty = words.iter().all(|token| token.token == Token::SemiColon);
+        number += usize::from(!is_empty);
+    }
+    (left, deferrable)
+}
+
+fn drop_blanks(tokens: &mut Vec<TokenWithSpan>) {
+    let blank = |last: &mut TokenWithSpan| matches!(last.token, Token::Whitespace(_));
+    while tokens.pop_if(blank).is_some() {}
+}
+
 fn statements(parser: &mut Parser<'_>) -> Result<Vec<Tree>, ParserError> {
     let mut statements = Vec::new();
     loop {
@@ -182,7 +242,16 @@ fn statements(parser: &mut Parser<'_>) -> Result<Vec<Tree>, ParserError> {
     }
 }
 
+/// What DO is answered with.
+const NO_BLOCKS: &str = "DO is not supported";
+
 fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
+    if let Token::Word(word) = &parser.peek_token_ref().token
+        && word.quote_style.is_none()
+        && word.keyword == Keyword::DO
+    {
+        return Err(ParserError::ParserError(NO_BLOCKS.to_string()));
+    }
     if let Some(external) = external_table(parser)? {
         return Ok(Tree::CreateExternalTable(external));
     }
@@ -257,6 +326,10 @@ fn syntax_error(sql: &str, error: &ParserError) -> PgError {
     };
     if message.starts_with(cursors::CONTRADICTION) {
         return PgError::new(sqlstate::INVALID_CURSOR_DEFINITION, message.clone());
+    }
+    if message == NO_BLOCKS {
+        return PgError::unsupported(NO_BLOCKS)
+            .with_hint("There is no procedural language; send the statements one by one.");
     }
     let (text, location) = match message.rsplit_once(" at Line: ") {
         Some((text, location)) => (text, location.split_once(", Column: ")),
@@ -384,6 +457,20 @@ mod tests {
     fn statements_are_split() {
         assert_eq!(parse(" ; ;").unwrap().len(), 0);
         assert_eq!(parse("select 1; select 2;").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn deferrable_is_told_of_the_statement_that_says_it() {
+        let sql = "; BEGIN; START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE;
+            BEGIN NOT DEFERRABLE; SET TRANSACTION READ ONLY, DEFERRABLE; SELECT deferrable";
+        let told = parse(sql).unwrap().into_iter().map(|tree| match tree {
+            Tree::Sql(statement) => match *statement {
+                Statement::StartTransaction { modifier, .. } => modifier == Some(DEFERRABLE),
+                _ => false,
+            },
+            _ => false,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [false, true, false, false, false]);
     }
 
     #[test]

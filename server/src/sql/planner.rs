@@ -13,7 +13,9 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::{MemTable, TableFunctionArgs};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue, TableReference};
+use datafusion::common::{
+    Column, DFSchema, Result as DataFusionResult, ScalarValue, TableReference,
+};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::context::SessionState;
@@ -23,8 +25,8 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
-    WindowUDF, col,
+    AggregateUDF, Cast, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
+    TableSource, WindowUDF, col,
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::ExecutionPlan;
@@ -48,9 +50,10 @@ use crate::sql::names::{self, RelationName};
 use crate::sql::origin::Origin;
 use crate::sql::types::PostgresTypes;
 use crate::sql::{
-    as_of, casts, dml, function_relations, normalize, numeric, parameters, parse, templates,
+    as_of, casts, dml, function_relations, library, normalize, numeric, parameters, parse,
+    templates,
 };
-use crate::workload::Workload;
+use crate::workload::{StatementMemory, Workload};
 
 /// First character of names that only Nyala itself puts into a tree; no client can type a name that
 /// is looked up this way, for the tokenizer never gives it out unquoted and the parser's names are
@@ -78,6 +81,8 @@ pub struct Planner {
     pub open_reads: OpenReads,
     /// Bytes that the statement's operators may take, if they are limited.
     pub statement_memory: Option<usize>,
+    /// Bytes from which on an operator that can writes to temporary files.
+    pub operator_memory: usize,
     workload: Arc<Workload>,
     system_source: SystemSource,
     system: OnceLock<Arc<SystemView>>,
@@ -105,6 +110,7 @@ impl Planner {
             format,
             open_reads: OpenReads::default(),
             statement_memory: None,
+            operator_memory: usize::MAX,
             workload,
             system_source,
             system: OnceLock::new(),
@@ -250,7 +256,11 @@ impl Planner {
     /// Runs a physical plan where queries run.
     pub fn run(&self, plan: Arc<dyn ExecutionPlan>) -> SendableRecordBatchStream {
         let context = TaskContext::from(&self.state);
-        self.workload.run(plan, context, self.statement_memory)
+        let memory = StatementMemory {
+            all: self.statement_memory,
+            operator: self.operator_memory,
+        };
+        self.workload.run(plan, context, memory)
     }
 
     fn parser_options() -> ParserOptions {
@@ -476,6 +486,29 @@ fn unbound_as_null(arg: Expr) -> DataFusionResult<Expr> {
     Ok(arg.data)
 }
 
+fn is_integer(arg: &Expr) -> bool {
+    matches!(arg, Expr::Literal(value, _)
+        if matches!(value.data_type(), DataType::Int16 | DataType::Int32))
+}
+
+/// A series from `integer` to `integer` is of `integer`; DataFusion's are of `bigint`.
+fn as_integers(
+    name: &str,
+    rows: Arc<dyn TableProvider>,
+) -> DataFusionResult<Arc<dyn TableProvider>> {
+    let columns = rows.schema();
+    let scan = LogicalPlanBuilder::scan(name, provider_as_source(rows), None)?;
+    let outputs = columns.fields().iter().map(|field| {
+        let value = Expr::Cast(Cast::new(
+            Box::new(Expr::Column(Column::from_name(field.name()))),
+            DataType::Int32,
+        ));
+        value.alias(field.name())
+    });
+    let plan = scan.project(outputs.collect::<Vec<_>>())?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
 /// DataFusion's table functions take integers as `bigint` only.
 fn widened(arg: Expr) -> DataFusionResult<Expr> {
     Ok(match arg {
@@ -509,6 +542,11 @@ impl ContextProvider for Planner {
         name: &str,
         args: Vec<Expr>,
     ) -> DataFusionResult<Arc<dyn TableSource>> {
+        if let Some(rows) = pg_catalog::set(bare_function(name)) {
+            let rows = rows?;
+            let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+            return Ok(provider_as_source(Arc::new(table)));
+        }
         let Some(function) = self.state.table_functions().get(bare_function(name)) else {
             return Err(PgError::new(
                 sqlstate::UNDEFINED_FUNCTION,
@@ -518,18 +556,22 @@ impl ContextProvider for Planner {
         };
         let simplifier = self.simplifier();
         let schema = DFSchema::empty();
+        let mut integers = matches!(bare_function(name), "generate_series" | "range");
         let args = args
             .into_iter()
             .map(|arg| {
                 let arg = unbound_as_null(arg)?;
                 let arg = simplifier.simplify(simplifier.coerce(arg, &schema)?)?;
+                integers &= is_integer(&arg);
                 widened(arg)
             })
             .collect::<DataFusionResult<Vec<_>>>()?;
         let args = TableFunctionArgs::new(&args, &self.state);
-        Ok(provider_as_source(
-            function.create_table_provider_with_args(args)?,
-        ))
+        let rows = function.create_table_provider_with_args(args)?;
+        Ok(provider_as_source(match integers {
+            true => as_integers(name, rows)?,
+            false => rows,
+        }))
     }
 
     fn create_cte_work_table(
@@ -564,6 +606,14 @@ impl ContextProvider for Planner {
         if let Some(function) = templates::function(name, self.input.time_zone) {
             return Some(function);
         }
+        if let Some(function) = library::function(name) {
+            return Some(function);
+        }
+        let name = if name == normalize::SERIES {
+            "generate_series"
+        } else {
+            name
+        };
         self.state.scalar_functions().get(name).cloned()
     }
 

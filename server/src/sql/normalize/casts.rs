@@ -340,7 +340,7 @@ fn standard(name: &str) -> Option<DataType> {
     Some(match name {
         "bool" => DataType::Boolean,
         "int2" => DataType::SmallInt(None),
-        "int4" | "oid" | "xid" | "cid" => DataType::Integer(None),
+        "int4" | "xid" | "cid" => DataType::Integer(None),
         "int8" => DataType::BigInt(None),
         "float4" => DataType::Real,
         "float8" => DataType::DoublePrecision,

@@ -29,6 +29,8 @@ pub struct DbError {
     pub hint: Option<String>,
     /// Where in the data or the call stack it happened.
     pub context: Option<String>,
+    /// The place in the server that gave the error.
+    pub routine: Option<String>,
     /// Character position in the statement, from 1.
     pub position: Option<u32>,
 }
@@ -127,6 +129,8 @@ pub enum Message {
     CopyOut,
     CopyData(Vec<u8>),
     CopyDone,
+    /// Process, channel and payload.
+    Notification(i32, String, String),
     Error(DbError),
     Notice(DbError),
 }
@@ -178,6 +182,7 @@ impl Message {
                     Self::CopyOut
                 }
             }
+            b'A' => Self::Notification(body.int4()?, body.text()?, body.text()?),
             b'E' => Self::Error(body.error()?),
             b'N' => Self::Notice(body.error()?),
             other => return Err(WireError::Protocol(format!("unknown message tag {other}"))),
@@ -281,6 +286,7 @@ impl Body<'_> {
                 b'D' => error.detail = Some(value),
                 b'H' => error.hint = Some(value),
                 b'W' => error.context = Some(value),
+                b'R' => error.routine = Some(value),
                 b'P' => error.position = value.parse().ok(),
                 _ => {}
             }
