@@ -40,6 +40,7 @@ pub mod procedures;
 pub mod query;
 mod restore;
 pub mod retyped;
+mod series;
 mod templates;
 mod time_zone;
 pub mod types;

@@ -7,9 +7,9 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, StringViewBuilder};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
 use bytes::BytesMut;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
@@ -24,7 +24,8 @@ use nyala_catalog::types::SqlType;
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::procedures;
 use crate::pgwire::decode::{InputSettings, ValueError, parse_scalar, parse_text_array};
-use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn};
+use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn, TimeZone};
+use crate::sql::kernel::{Argument, Kernel};
 use crate::sql::retyped::Retyped;
 use crate::sql::{operators, retyped, time_zone};
 
@@ -257,6 +258,11 @@ fn rewrite(
     };
     let to = cast.field.data_type();
     let (from_text, to_text) = (from.data_type().is_string(), to.is_string());
+    if *from.data_type() == DataType::Int64 && SqlType::of_field(&cast.field) == SqlType::Oid {
+        let kernel = Kernel::new("nyala_oid", DataType::Int32, oids);
+        let oid = kernel.call(vec![*cast.expr]);
+        return Ok(Transformed::yes(Retyped::call(SqlType::Oid, oid)));
+    }
     // What a value is besides its Arrow type stays with it through Arrow's cast.
     if from.data_type().is_integer() && to.is_integer() {
         let (was, is) = (SqlType::of_field(&from), SqlType::of_field(&cast.field));
@@ -275,6 +281,14 @@ fn rewrite(
             return Ok(Transformed::yes(Retyped::call(is, *cast.expr)));
         }
         return Ok(Transformed::no(Expr::Cast(cast)));
+    }
+    // The same goes for text that is a name or a document.
+    if from.data_type() == to && from_text {
+        let (was, is) = (SqlType::of_field(&from), SqlType::of_field(&cast.field));
+        return Ok(match was == is {
+            true => Transformed::no(Expr::Cast(cast)),
+            false => Transformed::yes(Retyped::call(is, *cast.expr)),
+        });
     }
     if from_text && !to_text {
         let ty = SqlType::of_field(&cast.field);
@@ -377,6 +391,20 @@ impl ScalarUDFImpl for TextInput {
             }
         }
     }
+}
+
+/// Numbers as OIDs, which have no sign.
+fn oids(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    let [numbers] = arguments else {
+        return Err(PgError::internal("an OID is made of one number"));
+    };
+    let numbers = numbers.values().as_primitive::<Int64Type>();
+    let oids: Int32Array = numbers.try_unary(|number| {
+        u32::try_from(number)
+            .map(u32::cast_signed)
+            .map_err(|_| PgError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "OID out of range"))
+    })?;
+    Ok(Arc::new(oids))
 }
 
 /// `nyala_output(value)`: a value's text, as PostgreSQL's output functions print it.

@@ -43,9 +43,10 @@ pub struct NumericPlanner;
 impl ExprPlanner for NumericPlanner {
     fn plan_binary_op(
         &self,
-        expr: RawBinaryExpr,
+        mut expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        type_literals(&mut expr, schema);
         if expr.op != BinaryOperator::Divide {
             return Ok(PlannerResult::Original(expr));
         }
@@ -60,6 +61,24 @@ impl ExprPlanner for NumericPlanner {
             }
             _ => PlannerResult::Original(expr),
         })
+    }
+}
+
+/// A literal without a type takes that of the number that it is computed with.
+fn type_literals(expr: &mut RawBinaryExpr, schema: &DFSchema) {
+    use BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
+    if !matches!(expr.op, Plus | Minus | Multiply | Divide | Modulo) {
+        return;
+    }
+    let number = |expr: &Expr| expr.get_type(schema).ok().filter(DataType::is_numeric);
+    let text = |expr: &Expr| matches!(expr, Expr::Literal(value, None) if value.try_as_str().flatten().is_some());
+    let typed = |literal: &mut Expr, ty| {
+        *literal = Expr::Cast(Cast::new(Box::new(std::mem::take(literal)), ty));
+    };
+    match (number(&expr.left), number(&expr.right)) {
+        (Some(ty), None) if text(&expr.right) => typed(&mut expr.right, ty),
+        (None, Some(ty)) if text(&expr.left) => typed(&mut expr.left, ty),
+        _ => {}
     }
 }
 

@@ -13,8 +13,8 @@ use arrow::array::{Array, ArrayRef, AsArray, IntervalMonthDayNanoArray};
 use arrow::compute::kernels::numeric;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Field, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
-    IntervalUnit, TimeUnit,
+    DECIMAL128_MAX_PRECISION, DataType, Field, Float32Type, Float64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
 use arrow::error::ArrowError;
 use datafusion::common::tree_node::Transformed;
@@ -153,11 +153,17 @@ fn float_bound(bound: &mut Expr, schema: &DFSchema) -> bool {
     decimal
 }
 
-/// The type of functions that give `integer`, or arrays of it, in PostgreSQL only.
+/// The type of functions that give `integer`, or arrays of it, or whole numbers, in PostgreSQL only.
 fn integer_result(call: &ScalarFunction, schema: &DFSchema) -> Option<DataType> {
     match call.func.name() {
         "array_length" | "array_ndims" | "array_position" | "cardinality" | "regexp_count"
         | "regexp_instr" => Some(DataType::Int32),
+        "floor" | "ceil" | "round" | "trunc" => match call.args.as_slice() {
+            [number] if number.get_type(schema).is_ok_and(|ty| ty.is_decimal()) => {
+                Some(DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0))
+            }
+            _ => None,
+        },
         "generate_series" | "gcd" | "lcm" => {
             let small = |arg: &Expr| {
                 let ty = arg.get_type(schema);

@@ -13,9 +13,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::{MemTable, TableFunctionArgs};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{
-    Column, DFSchema, Result as DataFusionResult, ScalarValue, TableReference,
-};
+use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue, TableReference};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::{TableProvider, ViewTable, provider_as_source};
 use datafusion::execution::context::SessionState;
@@ -25,8 +23,8 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    AggregateUDF, Cast, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF,
-    TableSource, WindowUDF, col,
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
+    WindowUDF, col,
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::ExecutionPlan;
@@ -50,8 +48,8 @@ use crate::sql::names::{self, RelationName};
 use crate::sql::origin::Origin;
 use crate::sql::types::PostgresTypes;
 use crate::sql::{
-    as_of, casts, dml, function_relations, library, normalize, numeric, parameters, parse,
-    templates,
+    as_of, casts, dml, function_relations, library, normalize, numeric, parameters, parse, retyped,
+    series, templates,
 };
 use crate::workload::{StatementMemory, Workload};
 
@@ -224,6 +222,7 @@ impl Planner {
         let plan = SqlToRel::new_with_options(self, Self::parser_options())
             .sql_statement_to_plan_with_context(statement, &mut context)?;
         let plan = casts::resolve_unknown_literals(plan, &self.input)?;
+        let plan = plan.transform_up_with_subqueries(retyped::unnested)?.data;
         let plan = plan.transform_up_with_subqueries(numeric::averages)?.data;
         normalize::bound_scalar_subqueries(plan)
     }
@@ -486,40 +485,6 @@ fn unbound_as_null(arg: Expr) -> DataFusionResult<Expr> {
     Ok(arg.data)
 }
 
-fn is_integer(arg: &Expr) -> bool {
-    matches!(arg, Expr::Literal(value, _)
-        if matches!(value.data_type(), DataType::Int16 | DataType::Int32))
-}
-
-/// A series from `integer` to `integer` is of `integer`; DataFusion's are of `bigint`.
-fn as_integers(
-    name: &str,
-    rows: Arc<dyn TableProvider>,
-) -> DataFusionResult<Arc<dyn TableProvider>> {
-    let columns = rows.schema();
-    let scan = LogicalPlanBuilder::scan(name, provider_as_source(rows), None)?;
-    let outputs = columns.fields().iter().map(|field| {
-        let value = Expr::Cast(Cast::new(
-            Box::new(Expr::Column(Column::from_name(field.name()))),
-            DataType::Int32,
-        ));
-        value.alias(field.name())
-    });
-    let plan = scan.project(outputs.collect::<Vec<_>>())?.build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
-}
-
-/// DataFusion's table functions take integers as `bigint` only.
-fn widened(arg: Expr) -> DataFusionResult<Expr> {
-    Ok(match arg {
-        Expr::Literal(value, _) if value.is_null() => Expr::Literal(ScalarValue::Null, None),
-        Expr::Literal(value, metadata) if value.data_type().is_integer() => {
-            Expr::Literal(value.cast_to(&DataType::Int64)?, metadata)
-        }
-        other => other,
-    })
-}
-
 impl ContextProvider for Planner {
     fn get_table_source(&self, name: TableReference) -> DataFusionResult<Arc<dyn TableSource>> {
         if let Some(catalog) = name.catalog()
@@ -556,21 +521,27 @@ impl ContextProvider for Planner {
         };
         let simplifier = self.simplifier();
         let schema = DFSchema::empty();
-        let mut integers = matches!(bare_function(name), "generate_series" | "range");
+        let is_series = matches!(bare_function(name), "generate_series" | "range");
+        let mut integers = is_series;
         let args = args
             .into_iter()
             .map(|arg| {
                 let arg = unbound_as_null(arg)?;
                 let arg = simplifier.simplify(simplifier.coerce(arg, &schema)?)?;
-                integers &= is_integer(&arg);
-                widened(arg)
+                integers &= series::is_integer(&arg);
+                series::widened(arg)
             })
             .collect::<DataFusionResult<Vec<_>>>()?;
+        let (args, times) = match is_series {
+            true => series::of_times(args)?,
+            false => (args, None),
+        };
         let args = TableFunctionArgs::new(&args, &self.state);
         let rows = function.create_table_provider_with_args(args)?;
-        Ok(provider_as_source(match integers {
-            true => as_integers(name, rows)?,
-            false => rows,
+        let result = times.or_else(|| integers.then_some(DataType::Int32));
+        Ok(provider_as_source(match result {
+            Some(ty) => series::of_type(name, rows, &ty)?,
+            None => rows,
         }))
     }
 

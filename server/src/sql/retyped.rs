@@ -10,13 +10,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::functions_nested::expr_fn::make_array;
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use nyala_catalog::types::{PG_TYPE_KEY, SqlType};
 
@@ -157,7 +157,8 @@ pub fn several_dimensions() -> PgError {
 }
 
 /// Before type coercion: results get the type of the values that they are chosen from.
-pub fn resolve(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+pub fn resolve(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let floats = as_floats(&mut expr, schema);
     let ty = match &expr {
         Expr::Case(case) => {
             let results = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
@@ -168,12 +169,90 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         {
             common(args.iter(), schema)
         }
+        Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "array_element" => {
+            match args.first().and_then(|array| told_type(array, schema)) {
+                Some(SqlType::Array(element)) => Some(*element),
+                _ => None,
+            }
+        }
         _ => None,
     };
     match ty {
         Some(ty) => Transformed::yes(Retyped::call(ty, expr)),
-        None => Transformed::no(expr),
+        None => Transformed::new_transformed(expr, floats),
     }
+}
+
+/// Of floats and decimals, floats are chosen: a decimal has no place for what a float can be.
+fn as_floats(expr: &mut Expr, schema: &DFSchema) -> bool {
+    let mut values: Vec<&mut Expr> = match expr {
+        Expr::Case(case) => {
+            let results = case
+                .when_then_expr
+                .iter_mut()
+                .map(|(_, then)| then.as_mut());
+            results.chain(case.else_expr.as_deref_mut()).collect()
+        }
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if matches!(func.name(), "coalesce" | "nullif" | "greatest" | "least") =>
+        {
+            args.iter_mut().collect()
+        }
+        _ => return false,
+    };
+    let is =
+        |value: &Expr, of: fn(&DataType) -> bool| value.get_type(schema).is_ok_and(|ty| of(&ty));
+    if !values.iter().any(|value| is(value, DataType::is_floating)) {
+        return false;
+    }
+    let mut changed = false;
+    for value in &mut values {
+        if is(value, DataType::is_decimal) {
+            let decimal = std::mem::take(*value);
+            **value = Expr::Cast(Cast::new(Box::new(decimal), DataType::Float64));
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// The elements of an array have its elements' type.
+pub fn unnested(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Unnest(unnest) = &plan else {
+        return Ok(Transformed::no(plan));
+    };
+    let elements: Vec<(usize, SqlType)> = unnest
+        .list_type_columns
+        .iter()
+        .filter_map(|(position, list)| {
+            let array = Expr::Column(Column::from(
+                unnest.input.schema().qualified_field(*position),
+            ));
+            let Some(SqlType::Array(element)) = told_type(&array, unnest.input.schema()) else {
+                return None;
+            };
+            let output = unnest.schema.index_of_column(&list.output_column).ok()?;
+            Some((output, *element))
+        })
+        .collect();
+    if elements.is_empty() {
+        return Ok(Transformed::no(plan));
+    }
+    let outputs = unnest
+        .schema
+        .iter()
+        .enumerate()
+        .map(|(at, (qualifier, field))| {
+            let column = Expr::Column(Column::from((qualifier, field)));
+            match elements.iter().find(|(output, _)| *output == at) {
+                Some((_, ty)) => Retyped::call(ty.clone(), column)
+                    .alias_qualified(qualifier.cloned(), field.name()),
+                None => column,
+            }
+        });
+    let outputs: Vec<Expr> = outputs.collect();
+    let typed = LogicalPlanBuilder::from(plan).project(outputs)?.build()?;
+    Ok(Transformed::yes(typed))
 }
 
 /// The type of an aggregate's result, where that is told by its argument's.

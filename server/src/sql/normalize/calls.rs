@@ -61,10 +61,15 @@ fn call(function: &mut Function) -> Option<Expr> {
         .collect();
     match (name.as_str(), arguments.as_slice()) {
         ("generate_series", _) => Some(build::call("unnest", vec![build::call(SERIES, arguments)])),
-        ("regexp_split_to_table", _) => Some(build::call(
-            "unnest",
-            vec![build::call("regexp_split_to_array", arguments)],
-        )),
+        ("regexp_substr", [text, pattern]) => {
+            let brackets = |text: &str| Expr::value(Value::SingleQuotedString(text.to_string()));
+            let whole = build::call(
+                "concat",
+                vec![brackets("("), pattern.clone(), brackets(")")],
+            );
+            let found = build::call("regexp_match", vec![text.clone(), whole]);
+            Some(build::call("array_element", vec![found, build::number(1)]))
+        }
         ("mod", [left, right]) => Some(binary(left.clone(), BinaryOperator::Modulo, right.clone())),
         ("div", [left, right]) => {
             let number = |expr: &Expr| cast(expr.clone(), numeric(None));
@@ -86,8 +91,15 @@ fn call(function: &mut Function) -> Option<Expr> {
         }
         ("age", [time]) => {
             let today = cast(build::call("now", Vec::new()), DataType::Date);
-            Some(build::call("age", vec![today, time.clone()]))
+            Some(build::call(
+                "age",
+                vec![timestamp(today), timestamp(time.clone())],
+            ))
         }
+        ("age", [one, other]) => Some(build::call(
+            "age",
+            vec![timestamp(one.clone()), timestamp(other.clone())],
+        )),
         ("make_timestamptz", [_, _, _, _, _, _]) => {
             let zoned = DataType::Timestamp(None, TimezoneInfo::WithTimeZone);
             Some(cast(build::call("make_timestamp", arguments), zoned))
@@ -204,6 +216,11 @@ fn numeric(modifier: Option<(u64, i64)>) -> DataType {
         None => ExactNumberInfo::None,
         Some((precision, scale)) => ExactNumberInfo::PrecisionAndScale(precision, scale),
     })
+}
+
+/// A time as the session's clock shows it.
+fn timestamp(expr: Expr) -> Expr {
+    cast(expr, DataType::Timestamp(None, TimezoneInfo::None))
 }
 
 fn cast(expr: Expr, data_type: DataType) -> Expr {

@@ -70,7 +70,7 @@ pub fn cast_twice(expr: &mut Expr) {
     };
     if is_text(data_type) {
         if let Some(name) = shown_name(inner) {
-            *expr = name;
+            **inner = name;
         }
     } else if type_name(data_type).as_deref() == Some("oid")
         && let Expr::Cast {
