@@ -39,11 +39,14 @@ pub use labels::column_label;
 
 /// Rewrites a statement, query or expression in place.
 pub fn normalize<Node: VisitMut>(node: &mut Node) -> Result<()> {
+    edit(node)?;
+    integers::mark(node);
+    Ok(())
+}
+
+fn edit<Node: VisitMut>(node: &mut Node) -> Result<()> {
     match node.visit(&mut Normalizer { depth: 0 }) {
-        ControlFlow::Continue(()) => {
-            integers::mark(node);
-            Ok(())
-        }
+        ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
 }
