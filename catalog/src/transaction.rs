@@ -231,6 +231,11 @@ impl Transaction {
         self.changes = savepoint.changes.clone();
     }
 
+    /// Lets the commit of writes fail if another transaction writes to the table after this one's snapshot.
+    pub fn rely_on_rows(&mut self, table: &Table) {
+        self.changes.untouched.insert(table.def.storage);
+    }
+
     /// Makes the writes durable and visible. Returns when they are on disk.
     ///
     /// Fails with a serialization failure if another transaction committed a conflicting write

@@ -78,6 +78,8 @@ pub enum SqlType {
     Regtype,
     /// `regproc`: the function's OID, which prints as its name. System relations only.
     Regproc,
+    /// `void`: empty text. Results of functions only.
+    Void,
     /// `int2vector`: space-separated text. System relations only.
     Int2vector,
     /// `oidvector`: space-separated text. System relations only.
@@ -117,6 +119,7 @@ impl SqlType {
             | Self::Char
             | Self::Regclass
             | Self::Regtype
+            | Self::Void
             | Self::Int2vector
             | Self::Oidvector => DataType::Utf8View,
         }
@@ -209,6 +212,7 @@ impl SqlType {
             Self::Numeric(_) => 1700,
             Self::Regclass => 2205,
             Self::Regtype => 2206,
+            Self::Void => 2278,
             Self::Uuid => 2950,
             Self::Jsonb => 3802,
             Self::Array(element) => element.array_oid(),
@@ -243,6 +247,8 @@ impl SqlType {
             Self::Numeric(_) => 1231,
             Self::Regclass => 2210,
             Self::Regtype => 2211,
+            // There is no array of it.
+            Self::Void => 0,
             Self::Uuid => 2951,
             Self::Jsonb => 3807,
             Self::Array(element) => element.array_oid(),
@@ -278,6 +284,7 @@ impl SqlType {
             1700 => Some(Self::Numeric(None)),
             2205 => Some(Self::Regclass),
             2206 => Some(Self::Regtype),
+            2278 => Some(Self::Void),
             2950 => Some(Self::Uuid),
             3802 => Some(Self::Jsonb),
             1000 => element(Self::Bool),
@@ -311,7 +318,7 @@ impl SqlType {
             Self::Bool | Self::Char => 1,
             Self::Int2 => 2,
             Self::Int4 | Self::Float4 | Self::Date | Self::Oid => 4,
-            Self::Regclass | Self::Regtype | Self::Regproc => 4,
+            Self::Regclass | Self::Regtype | Self::Regproc | Self::Void => 4,
             Self::Int8 | Self::Float8 | Self::Time | Self::Timestamp | Self::Timestamptz => 8,
             Self::Interval | Self::Uuid => 16,
             Self::Name => 64,
@@ -376,6 +383,7 @@ impl fmt::Display for SqlType {
             Self::Char => f.write_str("\"char\""),
             Self::Regclass => f.write_str("regclass"),
             Self::Regtype => f.write_str("regtype"),
+            Self::Void => f.write_str("void"),
             Self::Regproc => f.write_str("regproc"),
             Self::Int2vector => f.write_str("int2vector"),
             Self::Oidvector => f.write_str("oidvector"),
@@ -437,6 +445,7 @@ impl FromStr for SqlType {
             "\"char\"" => Self::Char,
             "regclass" => Self::Regclass,
             "regtype" => Self::Regtype,
+            "void" => Self::Void,
             "regproc" => Self::Regproc,
             "int2vector" => Self::Int2vector,
             "oidvector" => Self::Oidvector,

@@ -99,6 +99,7 @@ pub async fn load(server: &Arc<Server>, options: DemoOptions) -> Result<()> {
         user: BOOTSTRAP_NAME.to_owned(),
         database: BOOTSTRAP_NAME.to_owned(),
         process_id: 0,
+        canceller: None,
         parameters: BTreeMap::new(),
     };
     let session = Session::start(Arc::clone(server), start).await?;

@@ -12,6 +12,8 @@ use sqlparser::parser::ParserError;
 pub mod sqlstate {
     /// `successful_completion`
     pub const SUCCESSFUL_COMPLETION: &str = "00000";
+    /// `warning`
+    pub const WARNING: &str = "01000";
     /// `connection_failure`
     pub const CONNECTION_FAILURE: &str = "08006";
     /// `protocol_violation`
@@ -46,6 +48,8 @@ pub mod sqlstate {
     pub const UNIQUE_VIOLATION: &str = "23505";
     /// `active_sql_transaction`
     pub const ACTIVE_SQL_TRANSACTION: &str = "25001";
+    /// `idle_in_transaction_session_timeout`
+    pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
     /// `no_active_sql_transaction`
     pub const NO_ACTIVE_SQL_TRANSACTION: &str = "25P01";
     /// `read_only_sql_transaction`
@@ -74,6 +78,8 @@ pub mod sqlstate {
     pub const DUPLICATE_OBJECT: &str = "42710";
     /// `serialization_failure`
     pub const SERIALIZATION_FAILURE: &str = "40001";
+    /// `deadlock_detected`
+    pub const DEADLOCK_DETECTED: &str = "40P01";
     /// `syntax_error`
     pub const SYNTAX_ERROR: &str = "42601";
     /// `ambiguous_column`
@@ -128,12 +134,16 @@ pub mod sqlstate {
     pub const NOT_IN_PREREQUISITE_STATE: &str = "55000";
     /// `object_in_use`
     pub const OBJECT_IN_USE: &str = "55006";
+    /// `lock_not_available`
+    pub const LOCK_NOT_AVAILABLE: &str = "55P03";
     /// `cant_change_runtime_param`
     pub const CANT_CHANGE_RUNTIME_PARAM: &str = "55P02";
     /// `query_canceled`
     pub const QUERY_CANCELED: &str = "57014";
     /// `admin_shutdown`
     pub const ADMIN_SHUTDOWN: &str = "57P01";
+    /// `idle_session_timeout`
+    pub const IDLE_SESSION_TIMEOUT: &str = "57P05";
     /// `io_error`
     pub const IO_ERROR: &str = "58030";
     /// `undefined_file`
@@ -194,6 +204,8 @@ pub struct PgError {
     pub column: Option<String>,
     /// Constraint concerned.
     pub constraint: Option<String>,
+    /// The place in PostgreSQL that gives this error, where drivers ask for it.
+    pub routine: Option<&'static str>,
 }
 
 /// Result of everything between the socket and the catalog.
@@ -214,6 +226,7 @@ impl PgError {
             table: None,
             column: None,
             constraint: None,
+            routine: None,
         }
     }
 
@@ -274,6 +287,13 @@ impl PgError {
     #[must_use]
     pub fn with_position(mut self, position: usize) -> Self {
         self.position = Some(position);
+        self
+    }
+
+    /// Adds the place in PostgreSQL that gives this error.
+    #[must_use]
+    pub fn with_routine(mut self, routine: &'static str) -> Self {
+        self.routine = Some(routine);
         self
     }
 
@@ -373,7 +393,15 @@ impl From<arrow::error::ArrowError> for PgError {
             ),
             // Arrow reports both malformed text and values out of range as cast errors.
             ArrowError::CastError(message) | ArrowError::ParseError(message) => {
-                Self::new(cast_code(&message), message)
+                match message.strip_prefix("Can't cast value ") {
+                    Some(rest) => match rest.rsplit_once(" to type ") {
+                        Some((_, ty)) if ty.starts_with("Int") => {
+                            Self::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, overflow_message(ty))
+                        }
+                        _ => Self::new(cast_code(&message), message),
+                    },
+                    None => Self::new(cast_code(&message), message),
+                }
             }
             ArrowError::InvalidArgumentError(message) if message.contains("too large to store") => {
                 Self::new(
@@ -385,6 +413,10 @@ impl From<arrow::error::ArrowError> for PgError {
             ArrowError::ExternalError(source) => {
                 from_source(source.as_ref()).unwrap_or_else(|| Self::internal(source.to_string()))
             }
+            ArrowError::ComputeError(message) if message.contains("overflow on abs") => Self::new(
+                sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
+                overflow_message(&message),
+            ),
             other => Self::internal(other.to_string()),
         }
     }

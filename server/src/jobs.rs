@@ -218,6 +218,7 @@ async fn run(server: Arc<Server>, job: &Scheduled, name: &str) -> Result<()> {
         user: BOOTSTRAP_NAME.to_string(),
         database: job.database.clone(),
         process_id: server.background_process_id(),
+        canceller: None,
         parameters: BTreeMap::new(),
     };
     let mut session = Session::start(server, start).await?;

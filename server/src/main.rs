@@ -24,12 +24,14 @@ use crate::pgwire::tls::Tls;
 use crate::server::Server;
 use crate::workload::{Limits, Workload};
 
+mod advisory_locks;
 mod clock;
 mod config;
 mod demo;
 mod entropy;
 mod error;
 mod jobs;
+mod notifications;
 mod pg_catalog;
 mod pgwire;
 mod server;

@@ -25,6 +25,7 @@ use nyala_catalog::definitions::{DatabaseDef, Definitions, Oid, RoleDef};
 use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
+use crate::session::backend::Backend;
 
 mod activity;
 mod comments;
@@ -34,16 +35,19 @@ mod information_schema;
 mod keys;
 pub mod names;
 mod objects;
+mod ordered_set;
 pub mod procedures;
 mod relations;
 mod rows;
 mod sequences;
+mod sets;
 mod shape;
 pub mod single_value;
 mod types;
 
 pub use functions::{array_literal, function, function_names};
 pub use procedures::aggregates;
+pub use sets::rows as set;
 
 /// Schema of the system relations and functions.
 pub const PG_CATALOG: &str = "pg_catalog";
@@ -80,6 +84,10 @@ pub struct SessionFacts {
 pub struct SettingRow {
     /// Name.
     pub name: String,
+    /// Whether it is the user's own, which lists do not show.
+    pub is_custom: bool,
+    /// Current value as SHOW shows it, with its unit.
+    pub shown: String,
     /// Current value.
     pub value: String,
     /// Value after RESET.
@@ -217,6 +225,8 @@ pub struct SystemView {
     pub sequences: HashMap<Oid, Option<i64>>,
     /// The history of jobs.
     pub jobs: JobSource,
+    /// What functions with effects work on.
+    pub backend: Option<Arc<Backend>>,
     entries: OnceLock<entries::Entries>,
 }
 
@@ -240,6 +250,7 @@ impl SystemView {
             estimates: HashMap::new(),
             sequences: HashMap::new(),
             jobs: JobSource::default(),
+            backend: None,
             entries: OnceLock::new(),
         }
     }

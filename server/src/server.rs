@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, Ordering};
 
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionState;
@@ -12,13 +12,18 @@ use nyala_catalog::Catalog;
 use nyala_catalog::definitions::Oid;
 use parking_lot::Mutex;
 
+use crate::advisory_locks::AdvisoryLocks;
 use crate::clock;
 use crate::error::Result;
+use crate::notifications::Notifications;
 use crate::pg_catalog::{self, ActivityRow};
+use crate::session::cancel::Canceller;
 use crate::sql::date_comparison::DateComparison;
+use crate::sql::integers::IntegerPlanner;
 use crate::sql::join_order;
 use crate::sql::numeric::NumericPlanner;
 use crate::sql::operators::IntervalPlanner;
+use crate::sql::retyped::ArrayPlanner;
 use crate::sql::shared_ctes::WithSharedRows;
 use crate::workload::Workload;
 
@@ -33,7 +38,13 @@ pub struct Server {
     pub workload: Arc<Workload>,
     /// When the server started, in microseconds since 1970.
     pub started_us: i64,
+    /// Advisory locks of all sessions.
+    pub advisory_locks: Arc<AdvisoryLocks>,
+    /// LISTEN and NOTIFY.
+    pub notifications: Notifications,
     state: SessionState,
+    cancellers: Mutex<BTreeMap<i32, Canceller>>,
+    last_transaction_id: AtomicI64,
     activity: Mutex<BTreeMap<i32, Activity>>,
     background: AtomicI32,
 }
@@ -52,6 +63,8 @@ impl Server {
         let mut planners = nyala_udfs::expr_planners();
         planners.push(Arc::new(IntervalPlanner));
         planners.push(Arc::new(NumericPlanner));
+        planners.push(Arc::new(IntegerPlanner));
+        planners.push(Arc::new(ArrayPlanner));
         let mut builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(Arc::clone(workload.runtime()))
@@ -76,7 +89,12 @@ impl Server {
             catalog,
             workload: Arc::new(workload),
             started_us: clock::now_us(),
+            advisory_locks: Arc::default(),
+            notifications: Notifications::default(),
             state,
+            cancellers: Mutex::default(),
+            // Above those of earlier runs: nobody asks for a million a second.
+            last_transaction_id: AtomicI64::new(clock::now_us()),
             activity: Mutex::default(),
             background: AtomicI32::new(-1),
         })
@@ -103,6 +121,7 @@ impl Server {
     /// Removes a connection's line.
     pub fn end_activity(&self, process_id: i32) {
         self.activity.lock().remove(&process_id);
+        self.cancellers.lock().remove(&process_id);
     }
 
     /// All connections.
@@ -114,6 +133,21 @@ impl Server {
     /// The process id of a session that no client has: negative, and no other's.
     pub fn background_process_id(&self) -> i32 {
         self.background.fetch_sub(1, Ordering::Relaxed)
+    }
+
+    /// Lets other sessions cancel what a session runs.
+    pub fn set_canceller(&self, process_id: i32, canceller: Canceller) {
+        self.cancellers.lock().insert(process_id, canceller);
+    }
+
+    /// Cancels what a session runs; `None` if there is no such session.
+    pub fn canceller(&self, process_id: i32) -> Option<Canceller> {
+        self.cancellers.lock().get(&process_id).cloned()
+    }
+
+    /// The number of a transaction that asks for one.
+    pub fn next_transaction_id(&self) -> i64 {
+        self.last_transaction_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Connections to a database.

@@ -3,7 +3,7 @@
 //! The wire layer parses messages and calls [`Session::parse`], [`Session::prepare`] and
 //! [`Session::execute`]; simple and extended protocol share them. A session never touches a socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -28,8 +28,10 @@ use crate::pgwire::copy_format::CopyOptions;
 use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
 use crate::server::{Activity, Server};
+use crate::session::backend::Backend;
 use crate::session::cancel::{CancelToken, Canceller};
 use crate::session::settings::Settings;
+use crate::sql::explain::ExplainOptions;
 use crate::sql::names::{self, RelationName};
 use crate::sql::parse::{self, Tree};
 use crate::sql::planner::Planner;
@@ -37,14 +39,17 @@ use crate::sql::point::{self, PointStatement};
 use crate::sql::sequences::SequenceMemory;
 use crate::sql::{casts, checks, copy, dml, origin, parameters, procedures, query};
 
+pub mod backend;
 pub mod cancel;
 mod copying;
 pub mod cursors;
+mod ending;
 mod execute;
 mod indexing;
 mod outdated;
 pub mod portals;
 pub mod prepared;
+mod serializable;
 pub mod settings;
 mod temporary;
 mod transaction;
@@ -68,6 +73,8 @@ pub struct SessionStart {
     pub database: String,
     /// Backend process id told to the client.
     pub process_id: i32,
+    /// Cancels the session's statements, for other sessions; `None` if they cannot.
+    pub canceller: Option<Canceller>,
     /// Start-up parameters other than user, database and replication.
     pub parameters: BTreeMap<String, String>,
 }
@@ -173,11 +180,16 @@ pub struct Session {
     /// For whom jobs are recorded.
     pub started_by: String,
     activity: Activity,
+    /// What functions with effects work on.
+    pub backend: Arc<Backend>,
+    /// Relations that a serializable transaction has read.
+    reads: BTreeSet<Oid>,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.leave_temporary();
+        self.backend.end();
         self.server.end_activity(self.process_id);
     }
 }
@@ -223,6 +235,9 @@ impl Session {
             )
         })?;
         let mut settings = Settings::new(&start.user);
+        for (name, value) in server.workload.settings() {
+            settings.set_start(name, &value)?;
+        }
         for (name, value) in &start.parameters {
             settings.set_start(name, value)?;
         }
@@ -242,6 +257,10 @@ impl Session {
             state: "idle",
             query: Arc::from(""),
         });
+        if let Some(canceller) = start.canceller {
+            server.set_canceller(start.process_id, canceller);
+        }
+        let backend = Backend::new(Arc::clone(&server), start.process_id, database.oid);
         Ok(Self {
             user: role.name.clone(),
             user_oid: role.oid,
@@ -258,6 +277,8 @@ impl Session {
             statement_text: Arc::from(""),
             started_by: role.name.clone(),
             activity,
+            backend: Arc::new(backend),
+            reads: BTreeSet::new(),
         })
     }
 
@@ -334,6 +355,10 @@ impl Session {
         if self.is_outdated(prepared) {
             return Ok(None);
         }
+        // What it reads would not be noted.
+        if self.settings.is_serializable() {
+            return Ok(None);
+        }
         // Definitions that this transaction has changed itself are nobody else's.
         if self.state.transaction().is_some_and(Transaction::defines) {
             return Ok(None);
@@ -382,7 +407,10 @@ impl Session {
                     analysed.columns,
                 ))
             }
-            Statement::Explain { .. } => Ok((none()?, Some(query::explain_schema()))),
+            Statement::Explain { .. } => {
+                let columns = ExplainOptions::of(statement)?.schema();
+                Ok((none()?, Some(columns)))
+            }
             Statement::ShowVariable { variable } => {
                 Ok((none()?, Some(self.show_columns(variable)?)))
             }
@@ -470,6 +498,8 @@ impl Session {
         cancel: &CancelToken,
     ) -> Result<Outcome> {
         self.note_activity(prepared);
+        self.backend
+            .start_statement(cancel.clone(), self.settings.lock_timeout());
         let checked = cancel.run(self.check_columns(prepared)).await;
         checked.map_err(|error| located(error, &prepared.sql))?;
         if let Some(point) = self.point_statement(prepared)? {
@@ -549,37 +579,6 @@ impl Session {
         Ok(self.commit(transaction).await?)
     }
 
-    /// Commits the implicit block, if one is open.
-    pub async fn commit_implicit(&mut self) -> Result<()> {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Implicit { transaction, .. } => {
-                let committed = self.commit(transaction).await;
-                self.settings.end(committed.is_ok());
-                self.portals.end(committed.is_ok());
-                Ok(committed?)
-            }
-            other => {
-                self.state = other;
-                Ok(())
-            }
-        }
-    }
-
-    /// Something failed (a statement, a stream, a COPY): gives up the implicit block, or marks the
-    /// transaction block as failed.
-    pub fn fail(&mut self) {
-        self.portals.statement_failed();
-        match &mut self.state {
-            State::Idle => self.portals.end(false),
-            State::Implicit { .. } => {
-                self.state = State::Idle;
-                self.settings.end(false);
-                self.portals.end(false);
-            }
-            State::Block(block) => block.failed = true,
-        }
-    }
-
     /// State of the transaction.
     pub fn transaction_status(&self) -> TransactionStatus {
         match &self.state {
@@ -610,7 +609,8 @@ impl Session {
 
     /// Notices since the last call, to send before the statement's completion.
     pub fn take_notices(&mut self) -> Vec<PgError> {
-        let notices = std::mem::take(&mut self.notices);
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.extend(self.backend.take_notices());
         if self.settings.sends_notices() {
             notices
         } else {
@@ -692,6 +692,7 @@ impl Session {
         let (server, settings) = (Arc::clone(&self.server), self.settings.clone());
         let seen = view.clone();
         let (cursors, statements) = (self.portals.rows(), self.statements.clone());
+        let backend = Arc::clone(&self.backend);
         let system = move || -> Result<SystemView> {
             let globals = server.catalog.globals()?;
             let mut system = SystemView::new(
@@ -704,6 +705,7 @@ impl Session {
             system.activity = server.activity();
             system.cursors.clone_from(&cursors);
             system.statements = statements.rows();
+            system.backend = Some(Arc::clone(&backend));
             let (catalog, database) = (Arc::clone(&server.catalog), seen.definitions.database.oid);
             system.jobs = JobSource::new(move || {
                 let mut jobs = catalog.jobs()?;
@@ -740,6 +742,13 @@ impl Session {
         planner.temporary_schema = format!("pg_temp_{}", self.process_id.unsigned_abs());
         planner.open_reads = open_reads;
         planner.statement_memory = self.settings.statement_memory();
+        planner.operator_memory = self.settings.operator_memory();
+        let threads = self.settings.query_threads();
+        // The options are copied when they are changed.
+        if planner.state.config().target_partitions() != threads {
+            let options = planner.state.config_mut().options_mut();
+            options.execution.target_partitions = threads;
+        }
         planner
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use datafusion::common::{Result as DataFusionResult, resources_datafusion_err};
+use datafusion::common::{Result as DataFusionResult, resources_datafusion_err, resources_err};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool,
@@ -79,7 +79,39 @@ pub fn threads(stack_bytes: usize) -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
+/// What a statement may take of the memory of queries.
+#[derive(Debug, Clone, Copy)]
+pub struct StatementMemory {
+    /// Bytes for all its operators; `None` for what there is.
+    pub all: Option<usize>,
+    /// Bytes from which on an operator that can writes to temporary files.
+    pub operator: usize,
+}
+
 impl Workload {
+    /// Defaults of settings that depend on the machine.
+    pub fn settings(&self) -> [(&'static str, String); 2] {
+        let memory = match self.runtime.memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes >> 10,
+            _ => usize::MAX,
+        };
+        let memory = i32::try_from(memory).unwrap_or(i32::MAX);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        [
+            ("work_mem", memory.to_string()),
+            ("max_parallel_workers_per_gather", (threads - 1).to_string()),
+        ]
+    }
+
+    /// Whether it is less than what queries have anyway.
+    fn is_limit(&self, memory: StatementMemory) -> bool {
+        let shared = match self.runtime.memory_pool.memory_limit() {
+            MemoryLimit::Finite(bytes) => bytes,
+            _ => usize::MAX,
+        };
+        memory.all.is_some() || memory.operator < shared >> 10 << 10
+    }
+
     /// Queries on `threads`, within `limits`.
     pub fn new(threads: Handle, limits: &Limits) -> Result<Self> {
         empty_folder(&limits.temporary).map_err(|error| {
@@ -108,11 +140,11 @@ impl Workload {
         &self,
         plan: Arc<dyn ExecutionPlan>,
         context: TaskContext,
-        memory: Option<usize>,
+        memory: StatementMemory,
     ) -> SendableRecordBatchStream {
-        let context = Arc::new(match memory {
-            Some(bytes) => limited(context, bytes),
-            None => context,
+        let context = Arc::new(match self.is_limit(memory) {
+            true => limited(context, memory),
+            false => context,
         });
         let mut rows = RecordBatchReceiverStream::builder(plan.schema(), BATCHES_WAITING_MAX);
         let sender = rows.tx();
@@ -135,7 +167,7 @@ impl Workload {
     pub fn reserve(&self, what: &str, memory: Option<usize>) -> MemoryReservation {
         let shared = &self.runtime.memory_pool;
         let pool = match memory {
-            Some(bytes) => statement_pool(shared, bytes),
+            Some(bytes) => statement_pool(shared, bytes, usize::MAX),
             None => Arc::clone(shared),
         };
         MemoryConsumer::new(what).register(&pool)
@@ -162,18 +194,27 @@ fn empty_folder(path: &Path) -> std::io::Result<()> {
 }
 
 /// The context with a limit on what the statement's operators take together.
-fn limited(context: TaskContext, bytes: usize) -> TaskContext {
+fn limited(context: TaskContext, memory: StatementMemory) -> TaskContext {
     let runtime = context.runtime_env();
     let runtime = RuntimeEnv {
-        memory_pool: statement_pool(&runtime.memory_pool, bytes),
+        memory_pool: statement_pool(
+            &runtime.memory_pool,
+            memory.all.unwrap_or(usize::MAX),
+            memory.operator,
+        ),
         ..runtime.as_ref().clone()
     };
     context.with_runtime(Arc::new(runtime))
 }
 
-fn statement_pool(shared: &Arc<dyn MemoryPool>, bytes: usize) -> Arc<dyn MemoryPool> {
+fn statement_pool(
+    shared: &Arc<dyn MemoryPool>,
+    limit: usize,
+    operator: usize,
+) -> Arc<dyn MemoryPool> {
     Arc::new(StatementPool {
-        limit: bytes,
+        limit,
+        operator,
         used: AtomicUsize::new(0),
         shared: Arc::clone(shared),
     })
@@ -183,6 +224,8 @@ fn statement_pool(shared: &Arc<dyn MemoryPool>, bytes: usize) -> Arc<dyn MemoryP
 #[derive(Debug)]
 struct StatementPool {
     limit: usize,
+    /// From this on an operator that can spill is told to.
+    operator: usize,
     used: AtomicUsize,
     shared: Arc<dyn MemoryPool>,
 }
@@ -217,6 +260,16 @@ impl MemoryPool for StatementPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DataFusionResult<()> {
+        // What it has it can write to files; an operator that has nothing yet could only fail.
+        let can_spill = reservation.consumer().can_spill() && reservation.size() > 0;
+        if can_spill && reservation.size().saturating_add(additional) > self.operator {
+            return resources_err!(
+                "{} has {} bytes, and work_mem is {}",
+                reservation.consumer().name(),
+                reservation.size(),
+                self.operator
+            );
+        }
         let within = |used: usize| {
             used.checked_add(additional)
                 .filter(|all| *all <= self.limit)
@@ -257,6 +310,7 @@ mod tests {
         let statement = |limit| -> Arc<dyn MemoryPool> {
             Arc::new(StatementPool {
                 limit,
+                operator: usize::MAX,
                 used: AtomicUsize::new(0),
                 shared: Arc::clone(&shared),
             })

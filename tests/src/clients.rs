@@ -8,6 +8,7 @@ mod login;
 mod origins;
 mod psql;
 mod psql_catalog;
+mod sessions;
 mod tags;
 mod wire;
 
@@ -24,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(cursors::trials());
     trials.extend(driver::trials());
     trials.extend(origins::trials());
+    trials.extend(sessions::trials());
     trials.extend(tags::trials());
     trials.extend(wire::trials());
     trials

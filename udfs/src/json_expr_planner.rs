@@ -9,16 +9,16 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result, not_impl_err};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{
-    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr,
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawFieldAccessExpr,
 };
 use datafusion::logical_expr::sqlparser::ast::BinaryOperator;
-use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
+use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, ScalarUDF};
 
 use crate::json_contains::JsonContains;
 use crate::json_exists::JsonExists;
 use crate::json_get::JsonGet;
 use crate::json_merge_agg::JsonMergeAgg;
-use crate::pg_type::is_json;
+use crate::pg_type::{is_json, is_jsonb};
 
 /// Plans JSON operators as calls of this crate's functions.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,6 +63,34 @@ impl ExprPlanner for JsonExprPlanner {
         args.push(expr.right);
         Ok(PlannerResult::Planned(Expr::ScalarFunction(
             ScalarFunction::new_udf(Arc::new(function), args),
+        )))
+    }
+
+    /// `document['key']` and `document[0]` are `->`.
+    fn plan_field_access(
+        &self,
+        expr: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        let jsonb = expr
+            .expr
+            .to_field(schema)
+            .is_ok_and(|(_, field)| is_jsonb(&field));
+        let key = match &expr.field_access {
+            _ if !jsonb => None,
+            GetFieldAccess::NamedStructField { name } => Some(Expr::Literal(name.clone(), None)),
+            GetFieldAccess::ListIndex { key } => Some(key.as_ref().clone()),
+            GetFieldAccess::ListRange { .. } => {
+                return not_impl_err!("jsonb subscript does not support slices");
+            }
+        };
+        let Some(key) = key else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        let mut args = chain(expr.expr);
+        args.push(key);
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(
+            ScalarFunction::new_udf(Arc::new(JsonGet::get().into()), args),
         )))
     }
 

@@ -20,6 +20,7 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
         "pg_stat_database" => pg_stat_database(view, shape),
         "pg_stat_all_tables" | "pg_stat_user_tables" => pg_stat_tables(view, shape),
         "jobs" => jobs(view, shape),
+        "pg_locks" => pg_locks(view, shape),
         "pg_stat_all_indexes" | "pg_stat_user_indexes" => pg_stat_indexes(view, shape),
         _ => return None,
     })
@@ -54,6 +55,31 @@ fn pg_stat_activity(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("state", backend.state.into()),
             ("query", Cell::from(&backend.query.to_string())),
             ("backend_type", "client backend".into()),
+        ])?;
+    }
+    rows.finish()
+}
+
+/// Advisory locks: there are no others that a session could wait for.
+fn pg_locks(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
+    let mut rows = Rows::new(shape);
+    let locks = view.backend.iter().flat_map(|backend| backend.locks());
+    for lock in locks {
+        rows.push([
+            ("locktype", "advisory".into()),
+            ("database", lock.key.database.into()),
+            ("classid", lock.key.class.into()),
+            ("objid", lock.key.object.into()),
+            ("objsubid", i16::from(lock.key.kind).into()),
+            (
+                "virtualtransaction",
+                format!("{}/0", lock.process_id).into(),
+            ),
+            ("pid", lock.process_id.into()),
+            ("mode", lock.mode.name().into()),
+            ("granted", lock.waiting_since_us.is_none().into()),
+            ("fastpath", false.into()),
+            ("waitstart", lock.waiting_since_us.into()),
         ])?;
     }
     rows.finish()

@@ -22,6 +22,7 @@ use crate::pg_catalog::rows::{Cell, array};
 mod arrays;
 mod cells;
 mod describe;
+mod effects;
 mod registry;
 mod session;
 mod strings;
@@ -36,6 +37,8 @@ pub(super) struct SystemFunction {
     pub result: &'static str,
     /// Whether a NULL argument makes the result NULL.
     pub strict: bool,
+    /// Whether it is called for each row, and never while planning.
+    pub volatile: bool,
     /// Computes one value.
     pub body: fn(&Call<'_>) -> Result<Cell>,
 }
@@ -50,6 +53,7 @@ const fn strict(
         name,
         result,
         strict: true,
+        volatile: false,
         body,
     }
 }
@@ -64,6 +68,7 @@ const fn lenient(
         name,
         result,
         strict: false,
+        volatile: false,
         body,
     }
 }
@@ -145,6 +150,8 @@ pub use arrays::literal as array_literal;
 fn all() -> impl Iterator<Item = &'static SystemFunction> {
     session::FUNCTIONS
         .iter()
+        .chain(effects::LOCKS)
+        .chain(effects::FUNCTIONS)
         .chain(describe::FUNCTIONS)
         .chain(registry::FUNCTIONS)
         .chain(strings::FUNCTIONS)
@@ -164,8 +171,11 @@ pub fn function(view: &Arc<SystemView>, name: &str) -> Option<Arc<ScalarUDF>> {
     let function = all().find(|function| function.name == name)?;
     let signature = Signature::one_of(
         vec![TypeSignature::Nullary, TypeSignature::VariadicAny],
-        // Within a statement the view does not change.
-        Volatility::Stable,
+        match function.volatile {
+            true => Volatility::Volatile,
+            // Within a statement the view does not change.
+            false => Volatility::Stable,
+        },
     );
     let bound = BoundFunction {
         function,
@@ -232,10 +242,11 @@ impl ScalarUDFImpl for BoundFunction {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let constant = arguments
-            .args
-            .iter()
-            .all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+        let constant = !self.function.volatile
+            && arguments
+                .args
+                .iter()
+                .all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { arguments.number_rows };
         let columns = arguments
             .args

@@ -172,7 +172,7 @@ fn pg_user(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
 
 fn pg_settings(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
-    for setting in &view.settings {
+    for setting in view.settings.iter().filter(|setting| !setting.is_custom) {
         rows.push([
             ("name", Cell::from(&setting.name)),
             ("setting", Cell::from(&setting.value)),

@@ -13,6 +13,7 @@ use nyala_catalog::definitions::{BOOTSTRAP_ROLE_OID, NYALA_SCHEMA_OID, Oid, PG_C
 
 use crate::error::Result;
 use crate::pg_catalog::objects::INTERNAL_LANGUAGE_OID;
+use crate::pg_catalog::ordered_set::OrderedSet;
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
 use crate::pg_catalog::{single_value, types};
@@ -125,9 +126,13 @@ fn parse(line: &'static str) -> Option<Procedure> {
     })
 }
 
-/// Aggregates that rewritten statements call; clients have no use for them.
+/// Aggregates that DataFusion does not have: those that rewritten statements call, and some of PostgreSQL's.
 pub fn aggregates() -> Vec<AggregateUDF> {
-    vec![AggregateUDF::from(single_value::SingleValue::new())]
+    vec![
+        AggregateUDF::from(single_value::SingleValue::new()),
+        AggregateUDF::from(OrderedSet::percentile()),
+        AggregateUDF::from(OrderedSet::mode()),
+    ]
 }
 
 /// All functions.

@@ -28,6 +28,8 @@ pub struct Connection {
     pub(super) block_open: bool,
     /// After an error in the extended protocol, up to Sync.
     skipping: bool,
+    /// ReadyForQuery was the last that the client was sent.
+    waiting: bool,
     stopping: watch::Receiver<bool>,
 }
 
@@ -51,6 +53,7 @@ impl Connection {
             canceller,
             block_open: false,
             skipping: false,
+            waiting: false,
             stopping,
         }
     }
@@ -77,14 +80,10 @@ impl Connection {
     /// Answers messages; the error is the one that ends the connection.
     async fn serve(&mut self) -> Result<()> {
         loop {
-            let frame = tokio::select! {
-                biased;
-                frame = self.channel.next_frame() => frame?,
-                _ = self.stopping.wait_for(|stopping| *stopping) => {
-                    return Err(CancelReason::Shutdown.into());
-                }
+            let Some(frame) = self.next_frame().await? else {
+                return Ok(());
             };
-            let Some(frame) = frame else { return Ok(()) };
+            self.waiting = false;
             let tag = frame.tag;
             if self.skipping && !matches!(tag, b'S' | b'X') {
                 continue;
@@ -96,9 +95,42 @@ impl Connection {
                 Err(error) => self.fail(error, tag)?,
             }
             // A client with a full pipeline never waits, so a shutdown is looked for between cycles.
-            if matches!(tag, b'S' | b'Q') && *self.stopping.borrow() {
+            let ends = *self.stopping.borrow() || self.canceller.is_terminated();
+            if matches!(tag, b'S' | b'Q') && ends {
                 return Err(CancelReason::Shutdown.into());
             }
+        }
+    }
+
+    /// The client's next message. While it is waited for, the client is told what comes from other sessions.
+    async fn next_frame(&mut self) -> Result<Option<Frame>> {
+        let limit = self.session.idle_limit().filter(|_| self.waiting);
+        let (ends, error) = limit.unzip();
+        let ends = ends.map(|limit| tokio::time::Instant::now() + limit);
+        let idle = async {
+            match ends {
+                Some(ends) => tokio::time::sleep_until(ends).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut idle = std::pin::pin!(idle);
+        let listens = self.session.transaction_status() == TransactionStatus::Idle;
+        loop {
+            tokio::select! {
+                biased;
+                frame = self.channel.next_frame() => return frame,
+                _ = self.stopping.wait_for(|stopping| *stopping) => {
+                    return Err(CancelReason::Shutdown.into());
+                }
+                () = self.canceller.terminated() => return Err(CancelReason::Shutdown.into()),
+                () = self.session.backend.notified(), if self.waiting && listens => {}
+                () = &mut idle => {
+                    let over = || PgError::internal("a limit without an error");
+                    return Err(error.unwrap_or_else(over));
+                }
+            }
+            // Flushed before the next message is waited for.
+            self.send_notifications();
         }
     }
 
@@ -175,6 +207,13 @@ impl Connection {
         }
     }
 
+    /// Sends what others, or the session itself, have sent to its channels.
+    fn send_notifications(&mut self) {
+        for notification in self.session.backend.take_notifications() {
+            backend::notification_response(self.channel.output(), &notification);
+        }
+    }
+
     /// Ends a cycle.
     pub(super) fn ready_for_query(&mut self) {
         self.skipping = false;
@@ -182,10 +221,12 @@ impl Connection {
         for (name, value) in self.session.take_parameter_changes() {
             backend::parameter_status(self.channel.output(), &name, &value);
         }
+        self.session.settle();
         let status = self.session.transaction_status();
         if status == TransactionStatus::Idle {
-            self.session.portals.end(true);
+            self.send_notifications();
         }
+        self.waiting = true;
         backend::ready_for_query(self.channel.output(), status);
     }
 }

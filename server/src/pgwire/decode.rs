@@ -175,6 +175,7 @@ impl ColumnParser {
             | SqlType::Char
             | SqlType::Regclass
             | SqlType::Regtype
+            | SqlType::Void
             | SqlType::Int2vector
             | SqlType::Oidvector => Builder::Text(StringViewBuilder::new()),
         };

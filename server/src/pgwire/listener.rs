@@ -275,6 +275,7 @@ async fn begin(
         user: request.user,
         database: request.database,
         process_id: registration.process_id,
+        canceller: Some(registration.canceller.clone()),
         parameters: request.parameters,
     };
     let session = Session::start(Arc::clone(&shared.server), start).await?;

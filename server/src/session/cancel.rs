@@ -45,12 +45,14 @@ impl From<CancelReason> for PgError {
 #[derive(Debug, Clone)]
 pub struct Canceller {
     requests: Arc<watch::Sender<Option<CancelReason>>>,
+    terminated: Arc<watch::Sender<bool>>,
 }
 
 impl Default for Canceller {
     fn default() -> Self {
         Self {
             requests: Arc::new(watch::Sender::new(None)),
+            terminated: Arc::new(watch::Sender::new(false)),
         }
     }
 }
@@ -67,9 +69,30 @@ impl Canceller {
         });
     }
 
-    /// The token of a statement that starts now; forgets earlier requests.
+    /// Asks the connection to end, as `pg_terminate_backend` does.
+    pub fn terminate(&self) {
+        self.terminated.send_replace(true);
+        self.cancel(CancelReason::Shutdown);
+    }
+
+    /// Waits until the connection is to end.
+    pub async fn terminated(&self) {
+        let mut terminated = self.terminated.subscribe();
+        // The sender is `self`'s.
+        terminated.wait_for(|terminated| *terminated).await.ok();
+    }
+
+    /// Whether the connection is to end.
+    pub fn is_terminated(&self) -> bool {
+        *self.terminated.borrow()
+    }
+
+    /// The token of a statement that starts now; forgets earlier requests, but for one to end the connection.
     pub fn start_statement(&self, timeout: Option<Duration>) -> CancelToken {
         self.requests.send_replace(None);
+        if self.is_terminated() {
+            self.cancel(CancelReason::Shutdown);
+        }
         CancelToken {
             requests: self.requests.subscribe(),
             deadline: timeout.map(|timeout| tokio::time::Instant::now() + timeout),

@@ -2,17 +2,19 @@
 
 use datafusion::common::ScalarValue;
 use nyala_catalog::{CatalogError, ErrorKind};
-use sqlparser::ast::{DiscardObject, ObjectType, SetExpr, UtilityOption};
+use sqlparser::ast::{DiscardObject, ObjectType, SetExpr};
 
 use super::{
     Outcome, Result, RowsTag, Scope, Session, Statement, Transaction, Tree, copy, dml, names,
     procedures, query,
 };
 use crate::error::{PgError, sqlstate};
+use crate::notifications::{Listening, Notification};
 use crate::pgwire::copy_format::Direction;
 use crate::session::cancel::CancelToken;
 use crate::sql::copy::Copy;
 use crate::sql::ddl;
+use crate::sql::explain::{self, ExplainOptions};
 use crate::sql::planner::Planner;
 use crate::sql::point::PointStatement;
 
@@ -96,6 +98,7 @@ impl Session {
         if let Some(outcome) = self.prepared_statement(statement, scope, cancel).await? {
             return Ok(outcome);
         }
+        self.note_reads(statement)?;
         match statement {
             Statement::Query(query) => {
                 check_query(query)?;
@@ -110,27 +113,18 @@ impl Session {
                 })
             }
             Statement::Explain {
-                statement,
-                analyze,
-                options,
-                format,
-                verbose,
+                statement: explained,
                 ..
             } => {
-                let analyze = *analyze || explain_options(options.as_deref())?;
-                if format.is_some() || *verbose {
-                    return Err(PgError::unsupported(
-                        "this form of EXPLAIN is not supported",
-                    ));
-                }
-                let Statement::Query(query) = statement.as_ref() else {
+                let options = ExplainOptions::of(statement)?;
+                let Statement::Query(query) = explained.as_ref() else {
                     return Err(PgError::unsupported(
                         "EXPLAIN is supported for queries only",
                     ));
                 };
                 let mut planner = self.reading_planner(scope)?;
                 let plan = cancel
-                    .run(query::explain(&mut planner, query, analyze))
+                    .run(explain::explain(&mut planner, query, options))
                     .await?;
                 let tag = RowsTag::Fixed("EXPLAIN".to_string());
                 Ok(Outcome::Rows {
@@ -148,8 +142,24 @@ impl Session {
                 _ => Err(PgError::syntax("DECLARE takes one cursor")),
             },
             Statement::Close { cursor } => self.close_cursor(cursor),
-            // No session listens to anything.
-            Statement::UNLISTEN { .. } => Ok(Outcome::Done("UNLISTEN".to_string())),
+            Statement::LISTEN { channel } => {
+                let channel = names::fold(channel);
+                Notification::new(self.process_id, &channel, "")?;
+                self.backend.listen(Listening::Start(channel));
+                Ok(Outcome::Done("LISTEN".to_string()))
+            }
+            Statement::UNLISTEN { channel } => {
+                self.backend.listen(match channel.value.as_str() {
+                    "*" if channel.quote_style.is_none() => Listening::StopAll,
+                    _ => Listening::Stop(names::fold(channel)),
+                });
+                Ok(Outcome::Done("UNLISTEN".to_string()))
+            }
+            Statement::NOTIFY { channel, payload } => {
+                let payload = payload.as_deref().unwrap_or_default();
+                self.backend.notify(&names::fold(channel), payload)?;
+                Ok(Outcome::Done("NOTIFY".to_string()))
+            }
             Statement::Copy { .. } => self.copy(statement, scope, cancel).await,
             Statement::CreateDatabase {
                 db_name,
@@ -475,32 +485,6 @@ pub(super) fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
         ),
         _ => Ok(()),
     }
-}
-
-/// Whether the options of `EXPLAIN (…)` ask to run the query.
-fn explain_options(options: Option<&[UtilityOption]>) -> Result<bool> {
-    let mut analyze = false;
-    for option in options.unwrap_or_default() {
-        let on = option.arg.as_ref().is_none_or(|arg| {
-            !matches!(
-                arg.to_string().to_lowercase().as_str(),
-                "false" | "off" | "0"
-            )
-        });
-        match (option.name.value.to_lowercase().as_str(), on) {
-            ("analyze", on) => analyze = on,
-            // What is shown is always complete.
-            ("costs" | "timing" | "summary", _)
-            | ("verbose" | "buffers" | "settings" | "wal", false) => {}
-            (name, _) => {
-                return Err(PgError::unsupported(format!(
-                    "EXPLAIN option {} is not supported",
-                    name.to_uppercase()
-                )));
-            }
-        }
-    }
-    Ok(analyze)
 }
 
 /// The words that name a statement's kind.

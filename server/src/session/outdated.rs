@@ -60,9 +60,11 @@ impl Session {
                 })
         });
         if !same {
-            return Err(PgError::unsupported(
-                "cached plan must not change result type",
-            ));
+            // Drivers that see this routine prepare the statement again.
+            return Err(
+                PgError::unsupported("cached plan must not change result type")
+                    .with_routine("RevalidateCachedQuery"),
+            );
         }
         prepared.epoch.store(epoch, Ordering::Release);
         Ok(())

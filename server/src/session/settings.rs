@@ -1,8 +1,10 @@
 //! Run-time parameters of a session: what SET, SHOW and RESET work on.
 //!
-//! Every parameter here has an effect or a single legal value; anything else is 42704. Changes
+//! Every parameter here has an effect or a single legal value; anything else is 42704, but for names with a dot, which are the
+//! user's own and mean nothing here. Changes
 //! follow the transaction: ROLLBACK takes SET back, the end of the transaction takes SET LOCAL back.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,111 +18,12 @@ use crate::pgwire::encode::{
 };
 use crate::sql::names;
 
+mod parameters;
+
+use parameters::{Kind, PARAMETERS, Parameter, custom_name, find};
+
 /// PostgreSQL release whose behaviour clients can expect.
 pub const SERVER_VERSION: &str = "15.0";
-
-/// What a parameter accepts.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// Any text.
-    Text,
-    /// `on` or `off`.
-    Bool,
-    /// A whole number in a range.
-    Integer(i64, i64),
-    /// Milliseconds, bare or with a unit.
-    Milliseconds,
-    /// One of a list.
-    Enum(&'static [&'static str]),
-    /// A list of output forms and field orders.
-    DateStyle,
-    /// A zone name or offset.
-    TimeZone,
-    /// Only this value; setting it to that is allowed.
-    Fixed,
-    /// Never set by users.
-    ReadOnly,
-}
-
-/// A parameter.
-struct Parameter {
-    name: &'static str,
-    default: &'static str,
-    kind: Kind,
-    /// Clients are told of its value.
-    reported: bool,
-    category: &'static str,
-    description: &'static str,
-}
-
-const ISOLATION: &str =
-    "Transaction isolation; snapshot isolation serves every level but serializable.";
-const LEVELS: &[&str] = &["read uncommitted", "read committed", "repeatable read"];
-const CLIENT: &str = "Client Connection Defaults";
-const LOCALE: &str = "Client Connection Defaults / Locale and Formatting";
-const BEHAVIOUR: &str = "Client Connection Defaults / Statement Behavior";
-const COMPATIBILITY: &str = "Version and Platform Compatibility";
-const PRESET: &str = "Preset Options";
-const RESOURCES: &str = "Resource Usage / Memory";
-const REPORTING: &str = "Reporting and Logging / What to Log";
-
-macro_rules! parameter {
-    ($name:literal, $default:expr, $kind:expr, $reported:literal, $category:expr, $text:expr) => {
-        Parameter {
-            name: $name,
-            default: $default,
-            kind: $kind,
-            reported: $reported,
-            category: $category,
-            description: $text,
-        }
-    };
-}
-
-/// All parameters, by name.
-#[rustfmt::skip]
-const PARAMETERS: &[Parameter] = &[
-    parameter!("application_name", "", Kind::Text, true, REPORTING, "Name the client gives itself."),
-    parameter!("bytea_output", "hex", Kind::Enum(&["hex", "escape"]), false, LOCALE, "Output format for bytea."),
-    parameter!("client_encoding", "UTF8", Kind::Fixed, true, LOCALE, "The client's character set encoding."),
-    parameter!("client_min_messages", "notice", Kind::Enum(&["debug5", "debug4", "debug3", "debug2", "debug1", "log", "notice", "warning", "error"]), false, CLIENT, "Messages below this level are not sent."),
-    parameter!("DateStyle", "ISO, MDY", Kind::DateStyle, true, LOCALE, "Display format of dates, and how ambiguous ones are read."),
-    parameter!("default_transaction_isolation", "repeatable read", Kind::Enum(LEVELS), false, BEHAVIOUR, ISOLATION),
-    parameter!("default_transaction_read_only", "off", Kind::Bool, true, BEHAVIOUR, "Whether new transactions refuse to write."),
-    parameter!("extra_float_digits", "1", Kind::Integer(-15, 3), false, LOCALE, "Digits of floating-point output; above 0 the shortest exact form."),
-    parameter!("in_hot_standby", "off", Kind::ReadOnly, true, PRESET, "Whether the server only follows another."),
-    parameter!("integer_datetimes", "on", Kind::ReadOnly, true, PRESET, "Dates and times are integers."),
-    parameter!("IntervalStyle", "postgres", Kind::Enum(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]), true, LOCALE, "Display format of intervals."),
-    parameter!("is_superuser", "on", Kind::ReadOnly, true, PRESET, "Whether the user is a superuser."),
-    parameter!("lc_collate", "C", Kind::ReadOnly, false, PRESET, "Collation order."),
-    parameter!("lc_ctype", "C", Kind::ReadOnly, false, PRESET, "Character classification."),
-    parameter!("max_index_keys", "32", Kind::ReadOnly, false, PRESET, "Columns of an index at most, as drivers ask for it."),
-    parameter!("max_identifier_length", "63", Kind::ReadOnly, false, PRESET, "Bytes of an identifier."),
-    parameter!("nyala.open_reads", "fresh", Kind::Enum(&["fresh", "snapshot"]), false, BEHAVIOUR, "Where queries read open rows from: as they are now, or as of the last offload."),
-    parameter!("nyala.statement_memory_mb", "0", Kind::Integer(0, 1 << 30), false, RESOURCES, "Memory of a statement's sorts, joins and aggregates; 0 is what the server has left."),
-    parameter!("search_path", "\"$user\", public", Kind::Text, false, BEHAVIOUR, "Schemas searched for names without one."),
-    parameter!("server_encoding", "UTF8", Kind::ReadOnly, true, PRESET, "The server's character set encoding."),
-    parameter!("server_version", SERVER_VERSION, Kind::ReadOnly, true, PRESET, "PostgreSQL release whose behaviour is served."),
-    parameter!("server_version_num", "150000", Kind::ReadOnly, false, PRESET, "The release as a number."),
-    parameter!("session_authorization", "", Kind::ReadOnly, true, PRESET, "The session's user."),
-    parameter!("standard_conforming_strings", "on", Kind::Fixed, true, COMPATIBILITY, "Backslashes in '...' are ordinary characters."),
-    parameter!("statement_timeout", "0", Kind::Milliseconds, false, BEHAVIOUR, "Longest time of a statement; 0 is no limit."),
-    parameter!("TimeZone", "UTC", Kind::TimeZone, true, LOCALE, "Zone in which timestamptz is shown and read."),
-    parameter!("transaction_isolation", "repeatable read", Kind::Enum(LEVELS), false, BEHAVIOUR, ISOLATION),
-    parameter!("transaction_read_only", "off", Kind::Bool, false, BEHAVIOUR, "Whether this transaction refuses to write."),
-];
-
-fn find(name: &str) -> Option<&'static Parameter> {
-    let name = match name.to_ascii_lowercase().as_str() {
-        // `SET TIME ZONE` and `SET NAMES`, as PostgreSQL has it.
-        "time zone" | "timezone" => "TimeZone".to_string(),
-        "names" => "client_encoding".to_string(),
-        other => other.to_string(),
-    };
-    PARAMETERS
-        .iter()
-        .find(|parameter| parameter.name.eq_ignore_ascii_case(&name))
-}
 
 fn unrecognized(name: &str) -> PgError {
     PgError::new(
@@ -140,26 +43,33 @@ pub struct Settings {
     start: Arc<Values>,
     /// What ROLLBACK goes back to.
     saved: Option<Arc<Values>>,
-    changed: Vec<&'static str>,
+    changed: Vec<Cow<'static, str>>,
     /// What is derived from `current`, so that no statement reads text again.
     derived: Derived,
     /// Goes up whenever `current` changes.
     version: u64,
 }
 
-type Values = HashMap<&'static str, String>;
+type Values = HashMap<Cow<'static, str>, String>;
 
 #[derive(Debug, Clone, Copy)]
 struct Derived {
     format: FormatSettings,
     statement_timeout: Option<Duration>,
+    lock_timeout: Option<Duration>,
+    idle_session_timeout: Option<Duration>,
+    idle_in_transaction_timeout: Option<Duration>,
     read_only: bool,
+    serializable: bool,
 }
 
 impl Derived {
     fn of(values: &Values) -> Self {
         let text = |name| values.get(name).map_or("", String::as_str);
-        let milliseconds = text("statement_timeout").parse().unwrap_or(0);
+        let timeout = |name| {
+            let milliseconds = text(name).parse().unwrap_or(0);
+            (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+        };
         Self {
             format: FormatSettings {
                 date_style: date_style(text("DateStyle")).unwrap_or_default(),
@@ -176,8 +86,12 @@ impl Derived {
                     _ => ByteaOutput::Hex,
                 },
             },
-            statement_timeout: (milliseconds > 0).then(|| Duration::from_millis(milliseconds)),
+            statement_timeout: timeout("statement_timeout"),
+            lock_timeout: timeout("lock_timeout"),
+            idle_session_timeout: timeout("idle_session_timeout"),
+            idle_in_transaction_timeout: timeout("idle_in_transaction_session_timeout"),
             read_only: text("transaction_read_only") == "on",
+            serializable: text("transaction_isolation") == "serializable",
         }
     }
 }
@@ -187,9 +101,9 @@ impl Settings {
     pub fn new(user: &str) -> Self {
         let mut start: HashMap<_, _> = PARAMETERS
             .iter()
-            .map(|p| (p.name, p.default.to_string()))
+            .map(|p| (Cow::Borrowed(p.name), p.default.to_string()))
             .collect();
-        start.insert("session_authorization", user.to_string());
+        start.insert(Cow::Borrowed("session_authorization"), user.to_string());
         let start = Arc::new(start);
         Self {
             derived: Derived::of(&start),
@@ -206,7 +120,7 @@ impl Settings {
     pub fn set_start(&mut self, name: &str, value: &str) -> Result<()> {
         let (name, value) = check(name, value)?;
         for values in [&mut self.current, &mut self.session, &mut self.start] {
-            Arc::make_mut(values).insert(name, value.clone());
+            Arc::make_mut(values).insert(name.clone(), value.clone());
         }
         self.follow_defaults();
         self.derive();
@@ -216,23 +130,40 @@ impl Settings {
     /// `SET [LOCAL] name = value`.
     pub fn set(&mut self, name: &str, value: &str, local: bool) -> Result<()> {
         let (name, value) = check(name, value)?;
+        self.make_known(&name);
         if !local {
-            Arc::make_mut(&mut self.session).insert(name, value.clone());
+            Arc::make_mut(&mut self.session).insert(name.clone(), value.clone());
         }
         self.put(name, value);
         self.follow_defaults();
         Ok(())
     }
 
+    /// A name of the user's own is known from its first SET on; without a value it is empty, as in PostgreSQL.
+    fn make_known(&mut self, name: &str) {
+        if self.start.contains_key(name) {
+            return;
+        }
+        let values = [&mut self.current, &mut self.session, &mut self.start];
+        for values in values.into_iter().chain(&mut self.saved) {
+            Arc::make_mut(values).insert(Cow::Owned(name.to_string()), String::new());
+        }
+    }
+
     /// `RESET name`, and `SET name TO DEFAULT`.
     pub fn reset(&mut self, name: &str) -> Result<()> {
-        let parameter = find(name).ok_or_else(|| unrecognized(name))?;
-        if matches!(parameter.kind, Kind::ReadOnly) {
-            return Err(cannot_change(parameter.name));
-        }
-        if let Some(value) = self.start.get(parameter.name).cloned() {
-            Arc::make_mut(&mut self.session).insert(parameter.name, value.clone());
-            self.put(parameter.name, value);
+        let name = match (find(name), custom_name(name)) {
+            (Some(parameter), _) if matches!(parameter.kind, Kind::ReadOnly) => {
+                return Err(cannot_change(parameter.name));
+            }
+            (Some(parameter), _) => Cow::Borrowed(parameter.name),
+            (None, Some(custom)) => Cow::Owned(custom),
+            (None, None) => return Err(unrecognized(name)),
+        };
+        self.make_known(&name);
+        if let Some(value) = self.start.get(&name).cloned() {
+            Arc::make_mut(&mut self.session).insert(name.clone(), value.clone());
+            self.put(name, value);
         }
         self.follow_defaults();
         Ok(())
@@ -240,19 +171,25 @@ impl Settings {
 
     /// `RESET ALL`.
     pub fn reset_all(&mut self) {
-        for parameter in PARAMETERS {
-            if let Some(value) = self.start.get(parameter.name).cloned() {
-                Arc::make_mut(&mut self.session).insert(parameter.name, value.clone());
-                self.put(parameter.name, value);
-            }
+        let start = Arc::clone(&self.start);
+        for (name, value) in start.iter() {
+            Arc::make_mut(&mut self.session).insert(name.clone(), value.clone());
+            self.put(name.clone(), value.clone());
         }
         self.follow_defaults();
     }
 
     /// `SHOW name`: the parameter's proper name and its value.
-    pub fn show(&self, name: &str) -> Result<(&'static str, String)> {
-        let parameter = find(name).ok_or_else(|| unrecognized(name))?;
-        Ok((parameter.name, self.display(parameter)))
+    pub fn show(&self, name: &str) -> Result<(Cow<'static, str>, String)> {
+        if let Some(parameter) = find(name) {
+            return Ok((Cow::Borrowed(parameter.name), self.display(parameter)));
+        }
+        let custom = custom_name(name).map(Cow::Owned);
+        let known = custom.and_then(|custom| self.current.get_key_value(&custom));
+        match known {
+            Some((name, value)) => Ok((name.clone(), value.clone())),
+            None => Err(unrecognized(name)),
+        }
     }
 
     /// A transaction begins.
@@ -269,12 +206,9 @@ impl Settings {
         if Arc::ptr_eq(&self.session, &self.current) {
             return;
         }
-        for parameter in PARAMETERS {
-            if let Some(value) = self.session.get(parameter.name).cloned()
-                && self.current.get(parameter.name) != Some(&value)
-            {
-                self.put(parameter.name, value);
-            }
+        let session = Arc::clone(&self.session);
+        for (name, value) in session.iter() {
+            self.put(name.clone(), value.clone());
         }
         self.follow_defaults();
         self.current = Arc::clone(&self.session);
@@ -289,10 +223,11 @@ impl Settings {
         for (transaction, default) in [
             ("transaction_isolation", "default_transaction_isolation"),
             ("transaction_read_only", "default_transaction_read_only"),
+            ("transaction_deferrable", "default_transaction_deferrable"),
         ] {
             let value = self.text(default).to_string();
-            Arc::make_mut(&mut self.session).insert(transaction, value.clone());
-            self.put(transaction, value);
+            Arc::make_mut(&mut self.session).insert(Cow::Borrowed(transaction), value.clone());
+            self.put(Cow::Borrowed(transaction), value);
         }
     }
 
@@ -320,25 +255,31 @@ impl Settings {
         let changed = std::mem::take(&mut self.changed);
         changed
             .into_iter()
-            .filter_map(|name| find(name).filter(|parameter| parameter.reported))
+            .filter_map(|name| find(&name).filter(|parameter| parameter.reported))
             .map(|parameter| (parameter.name.to_string(), self.display(parameter)))
             .collect()
     }
 
     /// The rows of `pg_settings`.
     pub fn rows(&self) -> Vec<SettingRow> {
-        PARAMETERS
+        let mut rows: Vec<_> = PARAMETERS
             .iter()
             .map(|parameter| SettingRow {
                 name: parameter.name.to_string(),
+                is_custom: false,
+                shown: self.display(parameter),
                 value: self.text(parameter.name).to_string(),
                 reset_value: self.start.get(parameter.name).cloned().unwrap_or_default(),
-                unit: matches!(parameter.kind, Kind::Milliseconds).then_some("ms"),
+                unit: match parameter.kind {
+                    Kind::Milliseconds => Some("ms"),
+                    Kind::Kilobytes => Some("kB"),
+                    _ => None,
+                },
                 category: parameter.category,
                 short_desc: parameter.description,
                 vartype: match parameter.kind {
                     Kind::Bool => "bool",
-                    Kind::Integer(..) | Kind::Milliseconds => "integer",
+                    Kind::Integer(..) | Kind::Milliseconds | Kind::Kilobytes => "integer",
                     Kind::Enum(_) => "enum",
                     _ => "string",
                 },
@@ -351,7 +292,26 @@ impl Settings {
                     false => "session",
                 },
             })
-            .collect()
+            .collect();
+        let custom = self.current.iter().filter(|(name, _)| name.contains('.'));
+        rows.extend(
+            custom
+                .filter(|(name, _)| find(name).is_none())
+                .map(|(name, value)| SettingRow {
+                    name: name.to_string(),
+                    is_custom: true,
+                    shown: value.clone(),
+                    value: value.clone(),
+                    reset_value: self.start.get(name).cloned().unwrap_or_default(),
+                    unit: None,
+                    category: "Customized Options",
+                    short_desc: "",
+                    vartype: "string",
+                    context: "user",
+                    source: "session",
+                }),
+        );
+        rows
     }
 
     /// Schemas to search, without `pg_catalog`, which always comes first unless it is named.
@@ -367,6 +327,40 @@ impl Settings {
     /// `statement_timeout`, if it limits anything.
     pub fn statement_timeout(&self) -> Option<Duration> {
         self.derived.statement_timeout
+    }
+
+    /// `lock_timeout`, if it limits anything.
+    pub fn lock_timeout(&self) -> Option<Duration> {
+        self.derived.lock_timeout
+    }
+
+    /// `idle_session_timeout`, if it limits anything.
+    pub fn idle_session_timeout(&self) -> Option<Duration> {
+        self.derived.idle_session_timeout
+    }
+
+    /// `idle_in_transaction_session_timeout`, if it limits anything.
+    pub fn idle_in_transaction_timeout(&self) -> Option<Duration> {
+        self.derived.idle_in_transaction_timeout
+    }
+
+    /// Whether the transaction has to be as if no other ran beside it.
+    pub fn is_serializable(&self) -> bool {
+        self.derived.serializable
+    }
+
+    /// Threads that a query may have.
+    pub fn query_threads(&self) -> usize {
+        let more = self
+            .text("max_parallel_workers_per_gather")
+            .parse::<usize>();
+        more.unwrap_or_default() + 1
+    }
+
+    /// Bytes from which on an operator that can writes to temporary files.
+    pub fn operator_memory(&self) -> usize {
+        let kilobytes: usize = self.text("work_mem").parse().unwrap_or(usize::MAX >> 10);
+        kilobytes.saturating_mul(1 << 10)
     }
 
     /// Whether the transaction may not write.
@@ -407,9 +401,9 @@ impl Settings {
         self.current.get(name).map_or("", String::as_str)
     }
 
-    fn put(&mut self, name: &'static str, value: String) {
-        if self.current.get(name) != Some(&value) {
-            Arc::make_mut(&mut self.current).insert(name, value);
+    fn put(&mut self, name: Cow<'static, str>, value: String) {
+        if self.current.get(&name) != Some(&value) {
+            Arc::make_mut(&mut self.current).insert(name.clone(), value);
             self.changed.push(name);
             self.derive();
         }
@@ -418,6 +412,13 @@ impl Settings {
     fn display(&self, parameter: &Parameter) -> String {
         let value = self.text(parameter.name);
         match (parameter.kind, value.parse::<u64>()) {
+            (Kind::Kilobytes, Ok(kb)) => {
+                let units = [(1_u64 << 30, "TB"), (1 << 20, "GB"), (1 << 10, "MB")];
+                match units.iter().find(|(size, _)| kb % size == 0) {
+                    Some((size, unit)) => format!("{}{unit}", kb / size),
+                    None => format!("{kb}kB"),
+                }
+            }
             (Kind::Milliseconds, Ok(ms)) if ms > 0 => {
                 let units = [
                     (86_400_000, "d"),
@@ -443,8 +444,13 @@ fn cannot_change(name: &str) -> PgError {
 }
 
 /// The parameter's proper name and the value in its canonical form.
-fn check(name: &str, value: &str) -> Result<(&'static str, String)> {
-    let parameter = find(name).ok_or_else(|| unrecognized(name))?;
+fn check(name: &str, value: &str) -> Result<(Cow<'static, str>, String)> {
+    let Some(parameter) = find(name) else {
+        return match custom_name(name) {
+            Some(custom) => Ok((Cow::Owned(custom), value.to_string())),
+            None => Err(unrecognized(name)),
+        };
+    };
     let invalid = || {
         PgError::new(
             sqlstate::INVALID_PARAMETER_VALUE,
@@ -482,13 +488,20 @@ fn check(name: &str, value: &str) -> Result<(&'static str, String)> {
             number.to_string()
         }
         Kind::Milliseconds => milliseconds(&lower).ok_or_else(invalid)?.to_string(),
-        Kind::Enum(values) => {
-            if parameter.name.ends_with("isolation") && lower == "serializable" {
-                return Err(
-                    PgError::unsupported("serializable transactions are not supported")
-                        .with_hint("REPEATABLE READ is snapshot isolation."),
-                );
+        Kind::Kilobytes => {
+            let kilobytes = kilobytes(value.trim()).ok_or_else(invalid)?;
+            if !(WORK_MEMORY_KB_MIN..=WORK_MEMORY_KB_MAX).contains(&kilobytes) {
+                return Err(PgError::new(
+                    sqlstate::INVALID_PARAMETER_VALUE,
+                    format!(
+                        "{kilobytes} kB is outside the valid range for parameter \"{}\" ({WORK_MEMORY_KB_MIN} .. {WORK_MEMORY_KB_MAX})",
+                        parameter.name
+                    ),
+                ));
             }
+            kilobytes.to_string()
+        }
+        Kind::Enum(values) => {
             let Some(known) = values.iter().find(|known| **known == lower) else {
                 return Err(
                     invalid().with_hint(format!("Available values: {}.", values.join(", ")))
@@ -515,7 +528,11 @@ fn check(name: &str, value: &str) -> Result<(&'static str, String)> {
                 letters.map(|c| c.to_ascii_lowercase()).collect()
             };
             let aliases = parameter.name == "client_encoding" && same(&lower) == "unicode";
-            let truth = parameter.default == "on" && matches!(lower.as_str(), "true" | "1" | "yes");
+            let truth = match parameter.default {
+                "on" => matches!(lower.as_str(), "true" | "1" | "yes"),
+                "off" => matches!(lower.as_str(), "false" | "0" | "no"),
+                _ => false,
+            };
             if same(&lower) != same(parameter.default) && !aliases && !truth {
                 return Err(
                     invalid().with_detail(format!("Only \"{}\" is supported.", parameter.default))
@@ -524,7 +541,29 @@ fn check(name: &str, value: &str) -> Result<(&'static str, String)> {
             parameter.default.to_string()
         }
     };
-    Ok((parameter.name, value))
+    Ok((Cow::Borrowed(parameter.name), value))
+}
+
+/// PostgreSQL's lower bound of `work_mem`.
+const WORK_MEMORY_KB_MIN: u64 = 64;
+
+/// The upper one.
+const WORK_MEMORY_KB_MAX: u64 = i32::MAX as u64;
+
+fn kilobytes(text: &str) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number = number.parse::<u64>().ok()?;
+    match unit.trim() {
+        "B" => Some(number.div_ceil(1 << 10)),
+        "" | "kB" => Some(number),
+        "MB" => number.checked_mul(1 << 10),
+        "GB" => number.checked_mul(1 << 20),
+        "TB" => number.checked_mul(1 << 30),
+        _ => None,
+    }
 }
 
 fn milliseconds(text: &str) -> Option<u64> {

@@ -64,6 +64,7 @@ impl Session {
         &mut self,
         mut transaction: Transaction,
     ) -> Result<(), CatalogError> {
+        self.rely_on_reads(&mut transaction);
         if transaction.definitions().temporary_schema().is_none() {
             return transaction.commit().await;
         }

@@ -5,10 +5,11 @@ use sqlparser::ast::{
     Ident, Statement, TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
 };
 
+use super::backend::BackendMark;
 use super::{Outcome, Session, TransactionStatus};
 use crate::clock;
 use crate::error::{PgError, Result, sqlstate};
-use crate::sql::names;
+use crate::sql::{names, parse};
 
 /// Savepoints open at the same time in one block.
 const SAVEPOINTS_MAX: usize = 1_024;
@@ -34,6 +35,8 @@ pub(super) struct Block {
     pub transaction: Transaction,
     /// Its start, in microseconds since 1970.
     pub start_us: i64,
+    /// Whether a statement has seen rows, so that the isolation level stands.
+    pub queried: bool,
     /// Whether a statement failed: only the end, or a rollback to a savepoint, is accepted.
     pub failed: bool,
     savepoints: Vec<Mark>,
@@ -45,6 +48,8 @@ struct Mark {
     savepoint: Savepoint,
     /// Portals made before it.
     portals: u64,
+    /// Locks and notifications before it.
+    backend: BackendMark,
 }
 
 impl State {
@@ -95,6 +100,7 @@ impl Session {
         let tag = match statement {
             Statement::StartTransaction {
                 modes,
+                modifier,
                 begin,
                 statements,
                 exception,
@@ -105,6 +111,9 @@ impl Session {
                     return Err(PgError::syntax("BEGIN takes no statements"));
                 }
                 self.begin_block(modes)?;
+                if *modifier == Some(parse::DEFERRABLE) {
+                    self.settings.set("transaction_deferrable", "on", true)?;
+                }
                 if *begin { "BEGIN" } else { "START TRANSACTION" }
             }
             Statement::Commit { chain: true, .. } | Statement::Rollback { chain: true, .. } => {
@@ -126,6 +135,7 @@ impl Session {
             }
             Statement::Savepoint { name } => {
                 let portals = self.portals.made();
+                let backend = self.backend.mark();
                 let block = self.block_mut("SAVEPOINT")?;
                 if block.savepoints.len() >= SAVEPOINTS_MAX {
                     return Err(PgError::new(
@@ -138,6 +148,7 @@ impl Session {
                     name: names::fold(name),
                     savepoint,
                     portals,
+                    backend,
                 });
                 "SAVEPOINT"
             }
@@ -176,6 +187,7 @@ impl Session {
         self.state = State::Block(Block {
             transaction,
             start_us,
+            queried: false,
             failed: false,
             savepoints,
         });
@@ -209,8 +221,19 @@ impl Session {
                     },
                 ),
             };
-            self.settings
-                .set(&format!("{prefix}_{name}"), value, local)?;
+            let name = format!("{prefix}_{name}");
+            if let State::Block(block) = &self.state
+                && local
+                && block.queried
+                && name == "transaction_isolation"
+                && self.settings.show(&name)?.1 != value
+            {
+                return Err(PgError::new(
+                    sqlstate::ACTIVE_SQL_TRANSACTION,
+                    "SET TRANSACTION ISOLATION LEVEL must be called before any query",
+                ));
+            }
+            self.settings.set(&name, value, local)?;
         }
         Ok(())
     }
@@ -218,14 +241,12 @@ impl Session {
     async fn commit_block(&mut self) -> Result<&'static str> {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Block(block) if block.failed => {
-                self.settings.end(false);
-                self.portals.end(false);
+                self.ended(false);
                 Ok("ROLLBACK")
             }
             State::Block(Block { transaction, .. }) | State::Implicit { transaction, .. } => {
                 let committed = self.commit(transaction).await;
-                self.settings.end(committed.is_ok());
-                self.portals.end(committed.is_ok());
+                self.ended(committed.is_ok());
                 committed?;
                 Ok("COMMIT")
             }
@@ -239,10 +260,7 @@ impl Session {
     fn roll_back(&mut self) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => self.notices.push(no_transaction()),
-            State::Implicit { .. } | State::Block(_) => {
-                self.settings.end(false);
-                self.portals.end(false);
-            }
+            State::Implicit { .. } | State::Block(_) => self.ended(false),
         }
     }
 
@@ -253,8 +271,9 @@ impl Session {
         if let Some(mark) = block.savepoints.last() {
             block.transaction.rollback_to(&mark.savepoint);
             block.failed = false;
-            let portals = mark.portals;
+            let (portals, backend) = (mark.portals, mark.backend);
             self.portals.roll_back_to(portals);
+            self.backend.roll_back_to(backend);
         }
         Ok(())
     }

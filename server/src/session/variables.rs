@@ -1,5 +1,6 @@
 //! SET, SHOW, RESET and DISCARD.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use sqlparser::ast::{
 
 use super::{Outcome, RowsTag, Session, State};
 use crate::error::{PgError, Result, sqlstate};
+use crate::notifications::Listening;
 use crate::sql::query;
 
 impl Session {
@@ -54,6 +56,8 @@ impl Session {
                         self.statements.clear();
                         self.portals.clear();
                         self.sequences.lock().clear();
+                        self.backend.unlock_all();
+                        self.backend.listen(Listening::StopAll);
                         "DISCARD ALL"
                     }
                     // Nothing of these outlives a statement here.
@@ -192,7 +196,9 @@ impl Session {
     pub(super) fn show_columns(&self, variable: &[Ident]) -> Result<SchemaRef> {
         let name = shown_name(variable);
         let names = if name.eq_ignore_ascii_case("all") {
-            vec!["name", "setting", "description"]
+            ["name", "setting", "description"]
+                .map(Cow::Borrowed)
+                .to_vec()
         } else {
             vec![self.settings.show(&name)?.0]
         };
@@ -209,10 +215,11 @@ impl Session {
             Arc::new(StringViewArray::from_iter_values(values))
         };
         let columns = if name.eq_ignore_ascii_case("all") {
-            let rows = self.settings.rows();
+            let mut rows = self.settings.rows();
+            rows.retain(|row| !row.is_custom);
             vec![
                 column(rows.iter().map(|row| row.name.clone()).collect()),
-                column(rows.iter().map(|row| row.value.clone()).collect()),
+                column(rows.iter().map(|row| row.shown.clone()).collect()),
                 column(rows.iter().map(|row| row.short_desc.to_string()).collect()),
             ]
         } else {
@@ -257,8 +264,15 @@ fn shown_name(variable: &[Ident]) -> String {
     match words.join(" ").as_str() {
         "transaction isolation level" => "transaction_isolation".to_string(),
         "session authorization" => "session_authorization".to_string(),
-        name => name.replace(" . ", "."),
+        name if words.len() == 1 || find_words(name) => name.to_string(),
+        // The parser leaves the dots out.
+        _ => words.join("."),
     }
+}
+
+/// Whether SHOW knows a parameter by several words.
+fn find_words(name: &str) -> bool {
+    name == "time zone"
 }
 
 fn parameter_name(name: &ObjectName) -> String {

@@ -7,11 +7,11 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, StringViewBuilder};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
 use bytes::BytesMut;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::functions::math::expr_fn::round;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -24,8 +24,10 @@ use nyala_catalog::types::SqlType;
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::procedures;
 use crate::pgwire::decode::{InputSettings, ValueError, parse_scalar, parse_text_array};
-use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn};
-use crate::sql::{operators, time_zone};
+use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn, TimeZone};
+use crate::sql::kernel::{Argument, Kernel};
+use crate::sql::retyped::Retyped;
+use crate::sql::{operators, retyped, time_zone};
 
 impl From<ValueError> for PgError {
     fn from(error: ValueError) -> Self {
@@ -42,15 +44,8 @@ impl From<EncodeError> for PgError {
     }
 }
 
-/// A literal without a type takes the type of what it is compared or computed with, and `integer` where
-/// it is a result itself.
+/// A literal without a type takes the type of what it is compared or computed with.
 pub fn resolve_unknown_literals(plan: LogicalPlan, input: &InputSettings) -> Result<LogicalPlan> {
-    // The working table of a recursive query has got its types from the plan as it is.
-    let mut recursive = false;
-    plan.apply_with_subqueries(|node| {
-        recursive |= matches!(node, LogicalPlan::RecursiveQuery(_));
-        Ok(TreeNodeRecursion::Continue)
-    })?;
     let rewritten = plan.transform_up_with_subqueries(|plan| {
         check_set_operation(&plan)?;
         let mut schema = DFSchema::empty();
@@ -61,54 +56,15 @@ pub fn resolve_unknown_literals(plan: LogicalPlan, input: &InputSettings) -> Res
         let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
             let rewritten = expr.transform_up(|expr| {
-                if recursive {
-                    return resolve(expr, &schema, input);
-                }
                 operators::resolve(expr, &schema)?
-                    .transform_data(|expr| resolve(expr, &schema, input))
+                    .transform_data(|expr| resolve(expr, &schema, input))?
+                    .transform_data(|expr| Ok(retyped::resolve(expr, &schema)))
             })?;
             Ok(rewritten.update_data(|expr| name.restore(expr)))
         })?;
-        match plan.transformed {
-            true => plan.map_data(LogicalPlan::recompute_schema),
-            false => Ok(plan),
-        }
+        plan.map_data(LogicalPlan::recompute_schema)
     })?;
-    if recursive {
-        return Ok(rewritten.data);
-    }
-    Ok(type_result_literals(rewritten.data)?.data)
-}
-
-/// `SELECT 1` has a column of type `integer`.
-fn type_result_literals(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
-    let typed = match plan {
-        LogicalPlan::Projection(_) => {
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let typed = match expr {
-                    Expr::Alias(mut alias) => {
-                        let inner = operators::integer_literal(std::mem::take(&mut alias.expr));
-                        Transformed::new(inner.data, inner.transformed, inner.tnr).update_data(
-                            |expr| {
-                                *alias.expr = expr;
-                                Expr::Alias(alias)
-                            },
-                        )
-                    }
-                    expr => operators::integer_literal(expr),
-                };
-                Ok(typed.update_data(|expr| name.restore(expr)))
-            })?
-        }
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => plan.map_children(type_result_literals)?,
-        other => return Ok(Transformed::no(other)),
-    };
-    match typed.transformed {
-        true => typed.map_data(LogicalPlan::recompute_schema),
-        false => Ok(typed),
-    }
+    Ok(rewritten.data)
 }
 
 /// 42804 where the columns of a set operation have nothing in common.
@@ -302,14 +258,37 @@ fn rewrite(
     };
     let to = cast.field.data_type();
     let (from_text, to_text) = (from.data_type().is_string(), to.is_string());
+    if *from.data_type() == DataType::Int64 && SqlType::of_field(&cast.field) == SqlType::Oid {
+        let kernel = Kernel::new("nyala_oid", DataType::Int32, oids);
+        let oid = kernel.call(vec![*cast.expr]);
+        return Ok(Transformed::yes(Retyped::call(SqlType::Oid, oid)));
+    }
     // What a value is besides its Arrow type stays with it through Arrow's cast.
     if from.data_type().is_integer() && to.is_integer() {
         let (was, is) = (SqlType::of_field(&from), SqlType::of_field(&cast.field));
         if was != SqlType::of_arrow(from.data_type()) && was != is {
-            let function = ScalarUDF::from(Retyped::new(is));
-            return Ok(Transformed::yes(function.call(vec![*cast.expr])));
+            // An OID has no sign.
+            if was == SqlType::Oid && is == SqlType::Int8 {
+                let wide = Expr::Cast(Cast::new(cast.expr, DataType::Int64));
+                let mask = Expr::Literal(ScalarValue::Int64(Some(u32::MAX.into())), None);
+                let wide = Expr::BinaryExpr(BinaryExpr {
+                    left: Box::new(wide),
+                    op: Operator::BitwiseAnd,
+                    right: Box::new(mask),
+                });
+                return Ok(Transformed::yes(Retyped::call(is, wide)));
+            }
+            return Ok(Transformed::yes(Retyped::call(is, *cast.expr)));
         }
         return Ok(Transformed::no(Expr::Cast(cast)));
+    }
+    // The same goes for text that is a name or a document.
+    if from.data_type() == to && from_text {
+        let (was, is) = (SqlType::of_field(&from), SqlType::of_field(&cast.field));
+        return Ok(match was == is {
+            true => Transformed::no(Expr::Cast(cast)),
+            false => Transformed::yes(Retyped::call(is, *cast.expr)),
+        });
     }
     if from_text && !to_text {
         let ty = SqlType::of_field(&cast.field);
@@ -414,45 +393,18 @@ impl ScalarUDFImpl for TextInput {
     }
 }
 
-/// `nyala_retyped(integer)`: the same number as another type of integer, `oid` and `regproc` among them.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Retyped {
-    ty: SqlType,
-    signature: Signature,
-}
-
-impl Retyped {
-    fn new(ty: SqlType) -> Self {
-        Self {
-            ty,
-            signature: Signature::any(1, Volatility::Immutable),
-        }
-    }
-}
-
-impl ScalarUDFImpl for Retyped {
-    fn name(&self) -> &str {
-        "nyala_retyped"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
-        Ok(self.ty.arrow_type())
-    }
-
-    fn return_field_from_args(&self, _: ReturnFieldArgs) -> DataFusionResult<FieldRef> {
-        Ok(Arc::new(self.ty.field(self.name(), true)))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
-        match args.args.first() {
-            Some(value) => value.cast_to(&self.ty.arrow_type(), None),
-            None => Err(PgError::internal("nyala_retyped takes one argument").into()),
-        }
-    }
+/// Numbers as OIDs, which have no sign.
+fn oids(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    let [numbers] = arguments else {
+        return Err(PgError::internal("an OID is made of one number"));
+    };
+    let numbers = numbers.values().as_primitive::<Int64Type>();
+    let oids: Int32Array = numbers.try_unary(|number| {
+        u32::try_from(number)
+            .map(u32::cast_signed)
+            .map_err(|_| PgError::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, "OID out of range"))
+    })?;
+    Ok(Arc::new(oids))
 }
 
 /// `nyala_output(value)`: a value's text, as PostgreSQL's output functions print it.

@@ -30,6 +30,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
 
+use crate::sql::instants::DistinctInstants;
+
 mod estimate;
 
 use estimate::Estimate;
@@ -55,6 +57,11 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         .position(|rule| rule.name() == "push_down_filter")
         .map_or(rules.len(), |at| at + 1);
     rules.insert(behind, Arc::new(JoinOrder));
+    let before = rules
+        .iter()
+        .position(|rule| rule.name() == "common_sub_expression_eliminate")
+        .unwrap_or(rules.len());
+    rules.insert(before, Arc::new(DistinctInstants));
     rules
 }
 

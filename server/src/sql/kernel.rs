@@ -1,7 +1,7 @@
 //! A scalar function over Arrow arrays that planning puts in the place of an operator, a cast or a
 //! function of DataFusion's that answers otherwise than PostgreSQL's.
 //!
-//! Such functions are only ever built into a plan; no name in a query finds them.
+//! Such functions are built into a plan; but for those of the library no name in a query finds them.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -68,6 +68,12 @@ impl Kernel {
             body,
             signature: Signature::variadic_any(Volatility::Immutable),
         }
+    }
+
+    /// The kernel with arguments of other types than any.
+    pub fn with_signature(mut self, signature: Signature) -> Self {
+        self.signature = signature;
+        self
     }
 
     /// The function applied to arguments.

@@ -19,9 +19,11 @@ use sqlparser::ast::{
 };
 
 use crate::error::{PgError, Result};
+use crate::sql::integers;
 
 mod arrays;
 mod build;
+mod calls;
 mod casts;
 mod correlation;
 mod empty;
@@ -33,10 +35,17 @@ mod quantified;
 mod sequences;
 mod single_row;
 
+pub use calls::SERIES;
 pub use labels::column_label;
 
 /// Rewrites a statement, query or expression in place.
 pub fn normalize<Node: VisitMut>(node: &mut Node) -> Result<()> {
+    edit(node)?;
+    integers::mark(node);
+    Ok(())
+}
+
+fn edit<Node: VisitMut>(node: &mut Node) -> Result<()> {
     match node.visit(&mut Normalizer { depth: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
@@ -99,10 +108,12 @@ impl VisitorMut for Normalizer {
         casts::large_number(expr);
         casts::cast(expr);
         functions::keyword(expr);
+        functions::listening_channels(expr);
         functions::strip_schema(expr);
         functions::field_access(expr);
         functions::timezone(expr);
         functions::substring_of_pattern(expr);
+        calls::spell_out(expr);
         quantified::over_subquery(expr);
         arrays::quantified(expr);
         arrays::vector(expr);

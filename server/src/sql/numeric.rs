@@ -19,11 +19,13 @@ use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Aggregate, Cast, Expr, ExprSchemable, LogicalPlan, Projection};
+use nyala_catalog::types::SqlType;
 use sqlparser::ast::BinaryOperator;
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::encode::TimeZone;
 use crate::sql::kernel::{Argument, Kernel};
+use crate::sql::retyped::{self, Retyped};
 
 /// Digits behind the point of quotients and averages.
 const SCALE: i8 = 16;
@@ -32,7 +34,7 @@ const SCALE: i8 = 16;
 const BIGINT: DataType = DataType::Decimal128(19, 0);
 
 /// What a sum of `bigint` is taken in.
-const BIGINT_SUM: DataType = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0);
+pub const BIGINT_SUM: DataType = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0);
 
 /// Plans `numeric / numeric`.
 #[derive(Debug)]
@@ -41,9 +43,10 @@ pub struct NumericPlanner;
 impl ExprPlanner for NumericPlanner {
     fn plan_binary_op(
         &self,
-        expr: RawBinaryExpr,
+        mut expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        type_literals(&mut expr, schema);
         if expr.op != BinaryOperator::Divide {
             return Ok(PlannerResult::Original(expr));
         }
@@ -58,6 +61,24 @@ impl ExprPlanner for NumericPlanner {
             }
             _ => PlannerResult::Original(expr),
         })
+    }
+}
+
+/// A literal without a type takes that of the number that it is computed with.
+fn type_literals(expr: &mut RawBinaryExpr, schema: &DFSchema) {
+    use BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
+    if !matches!(expr.op, Plus | Minus | Multiply | Divide | Modulo) {
+        return;
+    }
+    let number = |expr: &Expr| expr.get_type(schema).ok().filter(DataType::is_numeric);
+    let text = |expr: &Expr| matches!(expr, Expr::Literal(value, None) if value.try_as_str().flatten().is_some());
+    let typed = |literal: &mut Expr, ty| {
+        *literal = Expr::Cast(Cast::new(Box::new(std::mem::take(literal)), ty));
+    };
+    match (number(&expr.left), number(&expr.right)) {
+        (Some(ty), None) if text(&expr.right) => typed(&mut expr.right, ty),
+        (None, Some(ty)) if text(&expr.left) => typed(&mut expr.left, ty),
+        _ => {}
     }
 }
 
@@ -169,7 +190,8 @@ fn overflow() -> PgError {
     )
 }
 
-/// Before type coercion: averages of `numeric` and integers become quotients of sums and counts.
+/// Before type coercion: averages of `numeric` and integers become quotients of sums and counts, and aggregates of values whose
+/// type is told give that type.
 pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
     let LogicalPlan::Aggregate(aggregate) = plan else {
         return Ok(Transformed::no(plan));
@@ -180,7 +202,15 @@ pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>
         .iter()
         .map(|expr| average(expr, &schema));
     let found: Vec<Option<Average>> = found.collect();
-    if found.iter().all(Option::is_none) {
+    let told: Vec<Option<SqlType>> = aggregate
+        .aggr_expr
+        .iter()
+        .map(|expr| match expr {
+            Expr::AggregateFunction(call) => retyped::aggregate_type(call, &schema),
+            _ => None,
+        })
+        .collect();
+    if found.iter().all(Option::is_none) && told.iter().all(Option::is_none) {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
     }
     let mut computed: Vec<Expr> = Vec::new();
@@ -208,9 +238,12 @@ pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>
     for at in 0..groups {
         results.push(Expr::Column(Column::from(inner_schema.qualified_field(at))));
     }
-    for (expr, average) in aggregate.aggr_expr.iter().zip(&found) {
+    for ((expr, average), told) in aggregate.aggr_expr.iter().zip(&found).zip(told) {
         results.push(match average {
-            None => output(expr),
+            None => match told {
+                Some(ty) => Retyped::call(ty, output(expr)).alias(expr.schema_name().to_string()),
+                None => output(expr),
+            },
             Some(average) => {
                 let (sum, count) = (output(&average.sum), output(&average.count));
                 let sum_type = sum.get_type(&inner_schema)?;

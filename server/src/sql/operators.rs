@@ -1,7 +1,6 @@
 //! Operators that DataFusion evaluates otherwise than PostgreSQL.
 //!
-//! - Integer literals beside `integer` and `smallint` operands are `integer`, not `bigint`, and integer arithmetic that
-//!   leaves its type is 22003, not a wrapped number.
+//! - Integer arithmetic that leaves its type is 22003, not a wrapped number.
 //! - `date ± interval` is a timestamp; an interval can be multiplied and divided by a number.
 //! - `round(double precision)` and casts of floats to integers round half to even.
 //!
@@ -14,8 +13,8 @@ use arrow::array::{Array, ArrayRef, AsArray, IntervalMonthDayNanoArray};
 use arrow::compute::kernels::numeric;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DataType, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
-    IntervalUnit, TimeUnit,
+    DECIMAL128_MAX_PRECISION, DataType, Field, Float32Type, Float64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
 use arrow::error::ArrowError;
 use datafusion::common::tree_node::Transformed;
@@ -28,6 +27,7 @@ use sqlparser::ast::BinaryOperator;
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::encode::TimeZone;
 use crate::sql::kernel::{Argument, Kernel};
+use crate::sql::numeric::BIGINT_SUM;
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
@@ -41,6 +41,47 @@ const NANOS_PER_MICRO: f64 = 1e3;
 
 /// Before type coercion: gives operands the types that decide what the operator means.
 pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    let expr = match expr {
+        Expr::AggregateFunction(mut call) if call.func.name() == "sum" => {
+            let widened = widen_sum(&mut call.params.args, schema);
+            return Ok(Transformed::new_transformed(
+                Expr::AggregateFunction(call),
+                widened,
+            ));
+        }
+        Expr::WindowFunction(mut call) if call.fun.name() == "sum" => {
+            let widened = widen_sum(&mut call.params.args, schema);
+            return Ok(Transformed::new_transformed(
+                Expr::WindowFunction(call),
+                widened,
+            ));
+        }
+        Expr::ScalarFunction(call) => {
+            let to = integer_result(&call, schema);
+            let call = Expr::ScalarFunction(call);
+            return Ok(match to {
+                Some(ty) => Transformed::yes(cast(call, ty)),
+                None => Transformed::no(call),
+            });
+        }
+        Expr::Between(mut between) if is_float(&between.expr, schema) => {
+            let low = float_bound(&mut between.low, schema);
+            let high = float_bound(&mut between.high, schema);
+            return Ok(Transformed::new_transformed(
+                Expr::Between(between),
+                low || high,
+            ));
+        }
+        Expr::InList(mut list) if is_float(&list.expr, schema) => {
+            let items = list.list.iter_mut();
+            let changed = items
+                .map(|item| float_bound(item, schema))
+                .filter(|one| *one);
+            let changed = changed.count() > 0;
+            return Ok(Transformed::new_transformed(Expr::InList(list), changed));
+        }
+        other => other,
+    };
     let Expr::BinaryExpr(BinaryExpr {
         mut left,
         op,
@@ -56,41 +97,34 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
             right,
         })))
     };
-    if !is_arithmetic(op) {
-        return unchanged(left, right);
-    }
     // Names that only an outer query knows have no type here.
     let (Ok(left_type), Ok(right_type)) = (left.get_type(schema), right.get_type(schema)) else {
         return unchanged(left, right);
     };
-    let narrow = |literal: &Expr, other: &Expr, other_type: &DataType| match small_literal(literal)
-    {
-        Some(value)
-            if matches!(other_type, DataType::Int32 | DataType::Int16)
-                || small_literal(other).is_some() =>
-        {
-            Some(Expr::Literal(ScalarValue::Int32(Some(value)), None))
+    if is_arithmetic(op) || op.supports_propagation() {
+        // A decimal has no place for what a float can be.
+        let operand = match (left_type.is_floating(), right_type.is_floating()) {
+            (true, false) if right_type.is_decimal() => Some(&mut right),
+            (false, true) if left_type.is_decimal() => Some(&mut left),
+            _ => None,
+        };
+        if let Some(operand) = operand {
+            **operand = float(std::mem::take(operand.as_mut()));
+            return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                left,
+                op,
+                right,
+            })));
         }
-        _ => None,
-    };
-    let narrowed = (
-        narrow(&left, &right, &right_type),
-        narrow(&right, &left, &left_type),
-    );
-    if narrowed.0.is_some() || narrowed.1.is_some() {
-        if let Some(literal) = narrowed.0 {
-            *left = literal;
-        }
-        if let Some(literal) = narrowed.1 {
-            *right = literal;
-        }
-        return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
-            left,
-            op,
-            right,
-        })));
+    }
+    if !is_arithmetic(op) {
+        return unchanged(left, right);
     }
     match (&left_type, op, &right_type) {
+        (DataType::Date32, Operator::Minus, DataType::Date32) => {
+            let days = Expr::BinaryExpr(BinaryExpr { left, op, right });
+            return Ok(Transformed::yes(cast(days, DataType::Int32)));
+        }
         (DataType::Date32, Operator::Plus | Operator::Minus, &INTERVAL) => {
             left = Box::new(as_timestamp(*left));
         }
@@ -104,6 +138,58 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
         op,
         right,
     })))
+}
+
+fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|ty| ty.is_floating())
+}
+
+/// A decimal that a float is compared with is a float.
+fn float_bound(bound: &mut Expr, schema: &DFSchema) -> bool {
+    let decimal = bound.get_type(schema).is_ok_and(|ty| ty.is_decimal());
+    if decimal {
+        *bound = float(std::mem::take(bound));
+    }
+    decimal
+}
+
+/// The type of functions that give `integer`, or arrays of it, or whole numbers, in PostgreSQL only.
+fn integer_result(call: &ScalarFunction, schema: &DFSchema) -> Option<DataType> {
+    match call.func.name() {
+        "array_length" | "array_ndims" | "array_position" | "cardinality" | "regexp_count"
+        | "regexp_instr" => Some(DataType::Int32),
+        "floor" | "ceil" | "round" | "trunc" => match call.args.as_slice() {
+            [number] if number.get_type(schema).is_ok_and(|ty| ty.is_decimal()) => {
+                Some(DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0))
+            }
+            _ => None,
+        },
+        "generate_series" | "gcd" | "lcm" => {
+            let small = |arg: &Expr| {
+                let ty = arg.get_type(schema);
+                matches!(ty, Ok(DataType::Int16 | DataType::Int32))
+            };
+            let item = Field::new_list_field(DataType::Int32, true);
+            let result = match call.func.name() {
+                "generate_series" => DataType::List(Arc::new(item)),
+                _ => DataType::Int32,
+            };
+            call.args.iter().all(small).then_some(result)
+        }
+        _ => None,
+    }
+}
+
+/// The sum of `bigint` is `numeric`: it need not be a `bigint`.
+fn widen_sum(args: &mut [Expr], schema: &DFSchema) -> bool {
+    let [value] = args else {
+        return false;
+    };
+    if !matches!(value.get_type(schema), Ok(DataType::Int64)) {
+        return false;
+    }
+    *value = cast(std::mem::take(value), BIGINT_SUM);
+    true
 }
 
 /// Plans `interval * number` and `interval / number`, for which DataFusion has no result type.
@@ -138,21 +224,6 @@ impl ExprPlanner for IntervalPlanner {
             _ => return Ok(PlannerResult::Original(expr)),
         };
         Ok(PlannerResult::Planned(planned))
-    }
-}
-
-/// An integer literal as `integer`, if it is in its range: how PostgreSQL types what is written.
-pub fn integer_literal(expr: Expr) -> Transformed<Expr> {
-    match small_literal(&expr) {
-        Some(value) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(value)), None)),
-        None => Transformed::no(expr),
-    }
-}
-
-fn small_literal(expr: &Expr) -> Option<i32> {
-    match expr {
-        Expr::Literal(ScalarValue::Int64(Some(value)), None) => i32::try_from(*value).ok(),
-        _ => None,
     }
 }
 
@@ -197,6 +268,16 @@ pub fn rewrite(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
                 right,
             })))
         }
+        Expr::Negative(value) => match value.get_type(schema) {
+            Ok(ty) if ty.is_signed_integer() => {
+                let zero = Expr::Literal(ScalarValue::new_zero(&ty)?, None);
+                let kernel = Kernel::new("nyala_negate", ty, |arguments, _| {
+                    checked(arguments, |a, b| numeric::sub(a, b))
+                });
+                Ok(Transformed::yes(kernel.call(vec![zero, *value])))
+            }
+            _ => Ok(Transformed::no(Expr::Negative(value))),
+        },
         Expr::ScalarFunction(ScalarFunction { func, mut args })
             if func.name() == "round" && args.len() == 1 =>
         {
@@ -235,6 +316,9 @@ fn checked_kernel(op: Operator) -> Option<(&'static str, Binary)> {
         })),
         Operator::Multiply => Some(("nyala_multiply", |arguments, _| {
             checked(arguments, |a, b| numeric::mul(a, b))
+        })),
+        Operator::Divide => Some(("nyala_divide", |arguments, _| {
+            checked(arguments, |a, b| numeric::div(a, b))
         })),
         _ => None,
     }

@@ -13,9 +13,11 @@ use crate::sql::dialect::dialect_of;
 use crate::sql::precedence;
 
 pub mod cursors;
+mod deferrable;
 pub mod definitions;
 
 use cursors::Fetch;
+pub use deferrable::DEFERRABLE;
 use definitions::Definition;
 
 /// Bytes of one query string.
@@ -62,10 +64,19 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
+    let (tokens, deferrable) = deferrable::leave_out(tokens);
     let mut parser = Parser::new(dialect_of(&tokens))
         .with_recursion_limit(NESTING_MAX)
         .with_tokens_with_locations(spelled_out(tokens));
-    statements(&mut parser).map_err(|error| syntax_error(sql, &error))
+    let mut parsed = statements(&mut parser).map_err(|error| syntax_error(sql, &error))?;
+    for number in deferrable {
+        if let Some(Tree::Sql(statement)) = parsed.get_mut(number)
+            && let Statement::StartTransaction { modifier, .. } = statement.as_mut()
+        {
+            *modifier = Some(DEFERRABLE);
+        }
+    }
+    Ok(parsed)
 }
 
 /// Tokens in the forms that the parser reads.
@@ -192,7 +203,16 @@ fn statements(parser: &mut Parser<'_>) -> Result<Vec<Tree>, ParserError> {
     }
 }
 
+/// What DO is answered with.
+const NO_BLOCKS: &str = "DO is not supported";
+
 fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
+    if let Token::Word(word) = &parser.peek_token_ref().token
+        && word.quote_style.is_none()
+        && word.keyword == Keyword::DO
+    {
+        return Err(ParserError::ParserError(NO_BLOCKS.to_string()));
+    }
     if let Some(external) = external_table(parser)? {
         return Ok(Tree::CreateExternalTable(external));
     }
@@ -322,6 +342,10 @@ fn syntax_error(sql: &str, error: &ParserError) -> PgError {
     if message.starts_with(cursors::CONTRADICTION) {
         return PgError::new(sqlstate::INVALID_CURSOR_DEFINITION, message.clone());
     }
+    if message == NO_BLOCKS {
+        return PgError::unsupported(NO_BLOCKS)
+            .with_hint("There is no procedural language; send the statements one by one.");
+    }
     let (text, location) = match message.rsplit_once(" at Line: ") {
         Some((text, location)) => (text, location.split_once(", Column: ")),
         None => (message.as_str(), None),
@@ -448,6 +472,20 @@ mod tests {
     fn statements_are_split() {
         assert_eq!(parse(" ; ;").unwrap().len(), 0);
         assert_eq!(parse("select 1; select 2;").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn deferrable_is_told_of_the_statement_that_says_it() {
+        let sql = "; BEGIN; START TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE;
+            BEGIN NOT DEFERRABLE; SET TRANSACTION READ ONLY, DEFERRABLE; SELECT deferrable";
+        let told = parse(sql).unwrap().into_iter().map(|tree| match tree {
+            Tree::Sql(statement) => match *statement {
+                Statement::StartTransaction { modifier, .. } => modifier == Some(DEFERRABLE),
+                _ => false,
+            },
+            _ => false,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [false, true, false, false, false]);
     }
 
     #[test]

@@ -52,10 +52,10 @@ use crate::sql::origin::Origin;
 use crate::sql::sequences::{self, SequenceContext, SequenceMemory};
 use crate::sql::types::PostgresTypes;
 use crate::sql::{
-    as_of, casts, conditions, dml, function_relations, normalize, numeric, parameters, parse,
-    shared_ctes, templates,
+    as_of, casts, conditions, dml, function_relations, library, normalize, numeric, parameters, parse,
+    retyped, series, shared_ctes, templates,
 };
-use crate::workload::Workload;
+use crate::workload::{StatementMemory, Workload};
 
 /// First character of names that only Nyala itself puts into a tree; no client can type a name that
 /// is looked up this way, for the tokenizer never gives it out unquoted and the parser's names are
@@ -91,6 +91,8 @@ pub struct Planner {
     pub sequences: Arc<Mutex<SequenceMemory>>,
     /// Bytes that the statement's operators may take, if they are limited.
     pub statement_memory: Option<usize>,
+    /// Bytes from which on an operator that can writes to temporary files.
+    pub operator_memory: usize,
     workload: Arc<Workload>,
     system_source: SystemSource,
     system: OnceLock<Arc<SystemView>>,
@@ -125,6 +127,7 @@ impl Planner {
             format,
             open_reads: OpenReads::default(),
             statement_memory: None,
+            operator_memory: usize::MAX,
             workload,
             system_source,
             system: OnceLock::new(),
@@ -239,6 +242,7 @@ impl Planner {
         let plan = SqlToRel::new_with_options(self, Self::parser_options())
             .sql_statement_to_plan_with_context(statement, &mut context)?;
         let plan = casts::resolve_unknown_literals(plan, &self.input)?;
+        let plan = plan.transform_up_with_subqueries(retyped::unnested)?.data;
         let plan = plan.transform_up_with_subqueries(numeric::averages)?.data;
         normalize::bound_scalar_subqueries(plan)
     }
@@ -272,7 +276,11 @@ impl Planner {
     /// Runs a physical plan where queries run.
     pub fn run(&self, plan: Arc<dyn ExecutionPlan>) -> SendableRecordBatchStream {
         let context = TaskContext::from(&self.state);
-        self.workload.run(plan, context, self.statement_memory)
+        let memory = StatementMemory {
+            all: self.statement_memory,
+            operator: self.operator_memory,
+        };
+        self.workload.run(plan, context, memory)
     }
 
     fn parser_options() -> ParserOptions {
@@ -527,17 +535,6 @@ fn unbound_as_null(arg: Expr) -> DataFusionResult<Expr> {
     Ok(arg.data)
 }
 
-/// DataFusion's table functions take integers as `bigint` only.
-fn widened(arg: Expr) -> DataFusionResult<Expr> {
-    Ok(match arg {
-        Expr::Literal(value, _) if value.is_null() => Expr::Literal(ScalarValue::Null, None),
-        Expr::Literal(value, metadata) if value.data_type().is_integer() => {
-            Expr::Literal(value.cast_to(&DataType::Int64)?, metadata)
-        }
-        other => other,
-    })
-}
-
 impl ContextProvider for Planner {
     fn get_table_source(&self, name: TableReference) -> DataFusionResult<Arc<dyn TableSource>> {
         if let Some(catalog) = name.catalog()
@@ -560,6 +557,11 @@ impl ContextProvider for Planner {
         name: &str,
         args: Vec<Expr>,
     ) -> DataFusionResult<Arc<dyn TableSource>> {
+        if let Some(rows) = pg_catalog::set(bare_function(name)) {
+            let rows = rows?;
+            let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+            return Ok(provider_as_source(Arc::new(table)));
+        }
         let Some(function) = self.state.table_functions().get(bare_function(name)) else {
             return Err(PgError::new(
                 sqlstate::UNDEFINED_FUNCTION,
@@ -569,18 +571,28 @@ impl ContextProvider for Planner {
         };
         let simplifier = self.simplifier();
         let schema = DFSchema::empty();
+        let is_series = matches!(bare_function(name), "generate_series" | "range");
+        let mut integers = is_series;
         let args = args
             .into_iter()
             .map(|arg| {
                 let arg = unbound_as_null(arg)?;
                 let arg = simplifier.simplify(simplifier.coerce(arg, &schema)?)?;
-                widened(arg)
+                integers &= series::is_integer(&arg);
+                series::widened(arg)
             })
             .collect::<DataFusionResult<Vec<_>>>()?;
+        let (args, times) = match is_series {
+            true => series::of_times(args)?,
+            false => (args, None),
+        };
         let args = TableFunctionArgs::new(&args, &self.state);
-        Ok(provider_as_source(
-            function.create_table_provider_with_args(args)?,
-        ))
+        let rows = function.create_table_provider_with_args(args)?;
+        let result = times.or_else(|| integers.then_some(DataType::Int32));
+        Ok(provider_as_source(match result {
+            Some(ty) => series::of_type(name, rows, &ty)?,
+            None => rows,
+        }))
     }
 
     fn create_cte_work_table(
@@ -618,6 +630,14 @@ impl ContextProvider for Planner {
         if let Some(function) = templates::function(name, self.input.time_zone) {
             return Some(function);
         }
+        if let Some(function) = library::function(name) {
+            return Some(function);
+        }
+        let name = if name == normalize::SERIES {
+            "generate_series"
+        } else {
+            name
+        };
         self.state.scalar_functions().get(name).cloned()
     }
 

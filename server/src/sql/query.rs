@@ -1,16 +1,13 @@
-//! Running a query, and EXPLAIN.
+//! Running a query.
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, StringViewArray};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::display::DisplayableExecutionPlan;
-use datafusion::physical_plan::displayable;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
-use nyala_catalog::types::SqlType;
 use sqlparser::ast::Query;
 
 use crate::error::Result;
@@ -80,32 +77,6 @@ pub async fn collect(
     let stream = run(planner, query).await?;
     let schema = stream.schema();
     Ok((schema, stream.try_collect().await?))
-}
-
-/// Columns of EXPLAIN.
-pub fn explain_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![SqlType::Text.field("QUERY PLAN", false)]))
-}
-
-/// The plan of a query as text; with `analyze` it is run first, and the text says what it took.
-pub async fn explain(planner: &mut Planner, query: &Query, analyze: bool) -> Result<RecordBatch> {
-    planner.open_relations(query).await?;
-    let plan = planner.plan(query, Vec::new())?;
-    let physical = planner.physical(&plan).await?;
-    let text = if analyze {
-        let mut rows = planner.run(Arc::clone(&physical));
-        while rows.try_next().await?.is_some() {}
-        DisplayableExecutionPlan::with_metrics(physical.as_ref())
-            .indent(true)
-            .to_string()
-    } else {
-        displayable(physical.as_ref()).indent(true).to_string()
-    };
-    let lines: StringViewArray = text.lines().map(Some).collect();
-    Ok(RecordBatch::try_new(
-        explain_schema(),
-        vec![Arc::new(lines)],
-    )?)
 }
 
 /// One batch as a stream.

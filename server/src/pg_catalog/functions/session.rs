@@ -145,7 +145,7 @@ fn current_setting(call: &Call<'_>) -> Result<Cell> {
         .iter()
         .find(|row| row.name.eq_ignore_ascii_case(name));
     match setting {
-        Some(setting) => Ok(Cell::from(&setting.value)),
+        Some(setting) => Ok(Cell::from(&setting.shown)),
         None if matches!(call.cell(1), Cell::Bool(true)) => Ok(Cell::Null),
         None => Err(PgError::new(
             sqlstate::UNDEFINED_OBJECT,

@@ -23,7 +23,13 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
         Ok(call
             .fields
             .first()
-            .map(|field| SqlType::of_field(field).to_string())
+            .map(|field| match SqlType::of_field(field) {
+                // A value has no length or precision of its own.
+                SqlType::Numeric(_) => "numeric".to_string(),
+                SqlType::Varchar(_) => "character varying".to_string(),
+                SqlType::Bpchar(_) => "character".to_string(),
+                ty => ty.to_string(),
+            })
             .into())
     }),
     strict("quote_ident", "text", |call| {

@@ -57,6 +57,7 @@ impl Client {
             user: "nyala".into(),
             database: "nyala".into(),
             process_id: 1,
+            canceller: None,
             parameters: Default::default(),
         };
         let limits = Limits {

@@ -207,6 +207,7 @@ impl Column {
             | SqlType::Char
             | SqlType::Regclass
             | SqlType::Regtype
+            | SqlType::Void
             | SqlType::Regproc => match array.data_type() {
                 DataType::Int32 if *ty == SqlType::Regproc => {
                     Values::Regproc(buffer::<Int32Type>(array, &DataType::Int32, ty)?)

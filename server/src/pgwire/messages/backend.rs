@@ -8,6 +8,7 @@ use bytes::{BufMut, BytesMut};
 use nyala_catalog::types::SqlType;
 
 use crate::error::{PgError, Result, Severity};
+use crate::notifications::Notification;
 use crate::pgwire::encode::Format;
 use crate::session::TransactionStatus;
 use crate::sql::origin::Origin;
@@ -98,6 +99,15 @@ pub fn backend_key_data(out: &mut BytesMut, process_id: i32, secret: &[u8]) {
     message(out, b'K', |out| {
         out.put_i32(process_id);
         out.put_slice(secret);
+    });
+}
+
+/// What another session, or this one, has sent to a channel.
+pub fn notification_response(out: &mut BytesMut, notification: &Notification) {
+    message(out, b'A', |out| {
+        out.put_i32(notification.process_id);
+        put_string(out, &notification.channel);
+        put_string(out, &notification.payload);
     });
 }
 
@@ -242,6 +252,7 @@ pub fn error_or_notice(out: &mut BytesMut, error: &PgError) {
             (b't', error.table.as_deref()),
             (b'c', error.column.as_deref()),
             (b'n', error.constraint.as_deref()),
+            (b'R', error.routine),
         ];
         for (field, value) in fields {
             if let Some(value) = value {

@@ -51,6 +51,7 @@ pub(super) fn column_definition(
         SqlType::Regclass
             | SqlType::Regtype
             | SqlType::Regproc
+            | SqlType::Void
             | SqlType::Int2vector
             | SqlType::Oidvector
             | SqlType::Oid

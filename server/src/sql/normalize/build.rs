@@ -43,6 +43,11 @@ pub fn arguments(arguments: Vec<Expr>) -> FunctionArguments {
     })
 }
 
+/// A name without a schema.
+pub fn name(name: &str) -> ObjectName {
+    ObjectName::from(vec![Ident::new(name)])
+}
+
 /// A call of a function.
 pub fn call(name: &str, args: Vec<Expr>) -> Expr {
     Expr::Function(Function {

@@ -70,7 +70,7 @@ pub fn cast_twice(expr: &mut Expr) {
     };
     if is_text(data_type) {
         if let Some(name) = shown_name(inner) {
-            *expr = name;
+            **inner = name;
         }
     } else if type_name(data_type).as_deref() == Some("oid")
         && let Expr::Cast {
@@ -340,7 +340,7 @@ fn standard(name: &str) -> Option<DataType> {
     Some(match name {
         "bool" => DataType::Boolean,
         "int2" => DataType::SmallInt(None),
-        "int4" | "oid" | "xid" | "cid" => DataType::Integer(None),
+        "int4" | "xid" | "cid" => DataType::Integer(None),
         "int8" => DataType::BigInt(None),
         "float4" => DataType::Real,
         "float8" => DataType::DoublePrecision,

@@ -6,10 +6,10 @@ use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, ObjectName, Query,
     Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, visit_expressions_mut,
+    TableWithJoins, visit_expressions, visit_expressions_mut,
 };
 
-use crate::sql::normalize::{build, system_name};
+use crate::sql::normalize::{build, calls, system_name};
 
 /// Gives a function in FROM the name, arguments and result column it has in PostgreSQL.
 pub fn rewrite(factor: &mut TableFactor) {
@@ -29,6 +29,20 @@ pub fn rewrite(factor: &mut TableFactor) {
                         return;
                     };
                     *factor = unnest(array_exprs, alias.take());
+                }
+                "pg_listening_channels" => {
+                    let channels = build::call("nyala_listening_channels", Vec::new());
+                    let alias = named_column(alias.take(), &function);
+                    *factor = unnest(vec![channels], alias);
+                }
+                // Its arguments are columns of what stands before.
+                "generate_series" if arguments.args.iter().any(names_column) => {
+                    let Some(bounds) = expressions(&arguments.args) else {
+                        return;
+                    };
+                    let series = build::call(calls::SERIES, bounds);
+                    let alias = named_column(alias.take(), &function);
+                    *factor = unnest(vec![series], alias);
                 }
                 "generate_series" => {
                     arguments.args.iter_mut().for_each(widen_length);
@@ -79,6 +93,14 @@ fn widen_length(argument: &mut FunctionArg) {
             format: None,
         };
     }
+}
+
+fn names_column(argument: &FunctionArg) -> bool {
+    visit_expressions(argument, |expr| match expr {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 fn unnest(array_exprs: Vec<Expr>, alias: Option<TableAlias>) -> TableFactor {

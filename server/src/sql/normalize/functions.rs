@@ -48,6 +48,16 @@ pub fn keyword(expr: &mut Expr) {
     }
 }
 
+/// `pg_listening_channels()` returns a set: the elements of an array.
+pub fn listening_channels(expr: &mut Expr) {
+    if let Expr::Function(function) = expr
+        && system_name(&function.name).as_deref() == Some("pg_listening_channels")
+    {
+        let channels = build::call("nyala_listening_channels", Vec::new());
+        *expr = build::call("unnest", vec![channels]);
+    }
+}
+
 /// `pg_catalog.lower(x)` is `lower(x)`: DataFusion's functions have no schema.
 pub fn strip_schema(expr: &mut Expr) {
     let Expr::Function(function) = expr else {

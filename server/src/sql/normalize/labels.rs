@@ -249,6 +249,9 @@ fn strong_label(expr: &Expr) -> Option<String> {
         Expr::Function(function) => function_label(function),
         Expr::Exists { negated: false, .. } => Some("exists".to_string()),
         Expr::Extract { .. } => Some("extract".to_string()),
+        Expr::Substring {
+            shorthand: true, ..
+        } => Some("substr".to_string()),
         Expr::Substring { .. } => Some("substring".to_string()),
         Expr::Position { .. } => Some("position".to_string()),
         Expr::Overlay { .. } => Some("overlay".to_string()),

@@ -3,12 +3,12 @@
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-use super::{column_label, normalize};
+use super::{column_label, edit};
 
-/// The statement after rewriting, as text.
+/// The statement after rewriting, as text; its numbers are not marked yet.
 fn rewritten(sql: &str) -> String {
     let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
-    normalize(&mut statements[0]).unwrap();
+    edit(&mut statements[0]).unwrap();
     statements[0].to_string()
 }
 
@@ -39,7 +39,7 @@ fn reg_types_show_names_and_compute_with_oids() {
     assert_eq!(column("'t'::regclass"), "nyala_regclass_name('t')");
     assert_eq!(
         column("(x::pg_catalog.regclass)::pg_catalog.text"),
-        "nyala_regclass_name(x)"
+        "nyala_regclass_name(x)::TEXT"
     );
     assert_eq!(column("a = 't'::regclass"), "a = nyala_regclass_oid('t')");
     assert_eq!(column("f('t'::regclass)"), "f(nyala_regclass_oid('t'))");

@@ -29,6 +29,8 @@ pub struct DbError {
     pub hint: Option<String>,
     /// Where in the data or the call stack it happened.
     pub context: Option<String>,
+    /// The place in the server that gave the error.
+    pub routine: Option<String>,
     /// Character position in the statement, from 1.
     pub position: Option<u32>,
     /// Schema, table and constraint that it names.
@@ -131,6 +133,8 @@ pub enum Message {
     CopyOut,
     CopyData(Vec<u8>),
     CopyDone,
+    /// Process, channel and payload.
+    Notification(i32, String, String),
     Error(DbError),
     Notice(DbError),
 }
@@ -182,6 +186,7 @@ impl Message {
                     Self::CopyOut
                 }
             }
+            b'A' => Self::Notification(body.int4()?, body.text()?, body.text()?),
             b'E' => Self::Error(body.error()?),
             b'N' => Self::Notice(body.error()?),
             other => return Err(WireError::Protocol(format!("unknown message tag {other}"))),
@@ -288,6 +293,7 @@ impl Body<'_> {
                 b's' => error.schema = Some(value),
                 b't' => error.table = Some(value),
                 b'n' => error.constraint = Some(value),
+                b'R' => error.routine = Some(value),
                 b'P' => error.position = value.parse().ok(),
                 _ => {}
             }
