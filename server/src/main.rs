@@ -52,7 +52,7 @@ const DEMO_DATA_DIR: &str = "nyala-demo-data";
 const PASSWORD_FILE: &str = "initial_password";
 
 /// Stack of a worker thread: plans are trees, and deep ones are walked recursively.
-const STACK_BYTES: usize = 8 * 1024 * 1024;
+const STACK_BYTES: usize = 32 * 1024 * 1024;
 
 /// How long background work may take to end after the last connection has.
 const RUNTIME_STOP: Duration = Duration::from_secs(5);

@@ -25,6 +25,7 @@ use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::procedures;
 use crate::pgwire::decode::{InputSettings, ValueError, parse_scalar, parse_text_array};
 use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn, TimeZone};
+use crate::sql::expressions::field_of;
 use crate::sql::kernel::{Argument, Kernel};
 use crate::sql::retyped::Retyped;
 use crate::sql::{operators, retyped, time_zone};
@@ -118,7 +119,7 @@ fn resolve(
             return Ok(literal);
         };
         // Names that only an outer query knows have no type here; coercion sees to them.
-        let Ok((_, field)) = other.to_field(schema) else {
+        let Ok(field) = field_of(other, schema) else {
             return Ok(literal);
         };
         match SqlType::of_field(&field) {
@@ -253,7 +254,7 @@ fn rewrite(
     input: InputSettings,
     format: FormatSettings,
 ) -> DataFusionResult<Transformed<Expr>> {
-    let Ok((_, from)) = cast.expr.to_field(schema) else {
+    let Ok(from) = field_of(&cast.expr, schema) else {
         return Ok(Transformed::no(Expr::Cast(cast)));
     };
     let to = cast.field.data_type();

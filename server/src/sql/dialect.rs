@@ -1,7 +1,10 @@
 //! PostgreSQL's dialect with versions of tables: `t FOR SYSTEM_TIME AS OF …`, `t VERSION AS OF n`.
 //!
-//! Everything but the versions is `PostgreSqlDialect`'s own. The dialect is used for texts that contain one of the two phrases
-//! only: with versions switched on the parser takes a few more words behind a table's name for their beginning.
+//! Everything else is `PostgreSqlDialect`'s own, but for one thing: the names of arguments are identifiers, not expressions. With
+//! expressions the parser reads each argument twice, and nested calls in time that doubles with each level.
+//!
+//! Versions are switched on for texts that contain one of the two phrases only: the parser then takes a few more words behind a
+//! table's name for their beginning.
 
 use std::any::TypeId;
 
@@ -14,7 +17,14 @@ const PLAIN: PostgreSqlDialect = PostgreSqlDialect {};
 
 /// See the module.
 #[derive(Debug)]
-pub struct VersionedDialect;
+pub struct NyalaDialect {
+    versions: bool,
+}
+
+/// The dialect of texts without versions.
+pub const PLAIN_DIALECT: NyalaDialect = NyalaDialect { versions: false };
+
+const VERSIONED_DIALECT: NyalaDialect = NyalaDialect { versions: true };
 
 /// Answers each method as `PostgreSqlDialect` does.
 macro_rules! as_postgresql {
@@ -25,14 +35,18 @@ macro_rules! as_postgresql {
     };
 }
 
-impl Dialect for VersionedDialect {
+impl Dialect for NyalaDialect {
     /// The parser asks for the type where no method stands for a difference.
     fn dialect(&self) -> TypeId {
         TypeId::of::<PostgreSqlDialect>()
     }
 
     fn supports_table_versioning(&self) -> bool {
-        true
+        self.versions
+    }
+
+    fn supports_named_fn_args_with_expr_name(&self) -> bool {
+        false
     }
 
     as_postgresql! {
@@ -57,7 +71,6 @@ impl Dialect for VersionedDialect {
         supports_comment_on() -> bool;
         supports_load_extension() -> bool;
         supports_named_fn_args_with_colon_operator() -> bool;
-        supports_named_fn_args_with_expr_name() -> bool;
         supports_empty_projections() -> bool;
         supports_nested_comments() -> bool;
         supports_string_escape_constant() -> bool;
@@ -97,8 +110,8 @@ pub fn dialect_of(tokens: &[TokenWithSpan]) -> &'static dyn Dialect {
         })
     });
     match found {
-        true => &VersionedDialect,
-        false => &PLAIN,
+        true => &VERSIONED_DIALECT,
+        false => &PLAIN_DIALECT,
     }
 }
 
@@ -121,6 +134,16 @@ mod tests {
             TableFactor::Table { version, .. } => version.clone(),
             other => panic!("{other}"),
         }
+    }
+
+    #[test]
+    fn nested_calls_are_parsed_in_one_go() {
+        let sql = format!(
+            "SELECT 1 FROM t AS x, f({}a => 1{})",
+            "g(".repeat(40),
+            ")".repeat(40)
+        );
+        assert_eq!(version(&sql), None);
     }
 
     #[test]

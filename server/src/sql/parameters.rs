@@ -19,12 +19,12 @@ use sqlparser::ast::{
     CastKind, DataType, Expr, LimitClause, Query, Value, ValueWithSpan, Visit, VisitMut, Visitor,
     VisitorMut, visit_expressions,
 };
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::casts;
+use crate::sql::dialect::PLAIN_DIALECT;
 use crate::sql::planner::Planner;
 use crate::sql::types;
 
@@ -324,7 +324,7 @@ pub fn data_type(ty: &SqlType) -> Result<DataType> {
         SqlType::Varchar(_) | SqlType::Bpchar(_) => "character varying".to_string(),
         ty => ty.to_string(),
     };
-    Ok(Parser::new(&PostgreSqlDialect {})
+    Ok(Parser::new(&PLAIN_DIALECT)
         .try_with_sql(&text)?
         .parse_data_type()?)
 }

@@ -3,13 +3,12 @@
 use nyala_catalog::definitions::ExternalFormat;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use sqlparser::ast::{ColumnDef, CreateTable, DataType, ObjectName, OnCommit, SetExpr, Statement};
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{IsOptional, Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::{PgError, Result, sqlstate};
-use crate::sql::dialect::dialect_of;
+use crate::sql::dialect::{PLAIN_DIALECT, dialect_of};
 use crate::sql::precedence;
 
 pub mod cursors;
@@ -60,7 +59,7 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
             format!("query is longer than {QUERY_BYTES_MAX} bytes"),
         ));
     }
-    let dialect = PostgreSqlDialect {};
+    let dialect = PLAIN_DIALECT;
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
@@ -393,7 +392,7 @@ pub fn position_of_name(sql: &str, name: &str) -> Option<usize> {
         Some((qualifier, name)) => (qualifier, Some(name)),
         None => (name, None),
     };
-    let dialect = PostgreSqlDialect {};
+    let dialect = PLAIN_DIALECT;
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .ok()?;
@@ -417,7 +416,7 @@ pub fn position_of_name(sql: &str, name: &str) -> Option<usize> {
 
 /// Character position, from 1, of the first string literal with this text.
 pub fn position_of_string(sql: &str, text: &str) -> Option<usize> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = PLAIN_DIALECT;
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .ok()?;
@@ -436,7 +435,7 @@ pub fn position_of_string(sql: &str, text: &str) -> Option<usize> {
 
 /// Parses an expression that the catalog keeps as text (a default, a closing rule).
 pub fn parse_expression(text: &str) -> Result<sqlparser::ast::Expr> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = PLAIN_DIALECT;
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(NESTING_MAX)
         .try_with_sql(text)?;
@@ -453,7 +452,7 @@ pub fn parse_expression(text: &str) -> Result<sqlparser::ast::Expr> {
 
 /// Parses a query that the catalog keeps as text (a view), or that Nyala itself wrote.
 pub fn parse_query(text: &str) -> Result<Box<sqlparser::ast::Query>> {
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text)
+    let tokens = Tokenizer::new(&PLAIN_DIALECT, text)
         .tokenize_with_location()
         .map_err(ParserError::from)?;
     let mut parser = Parser::new(dialect_of(&tokens))

@@ -52,8 +52,8 @@ use crate::sql::origin::Origin;
 use crate::sql::sequences::{self, SequenceContext, SequenceMemory};
 use crate::sql::types::PostgresTypes;
 use crate::sql::{
-    as_of, casts, conditions, dml, function_relations, library, normalize, numeric, parameters, parse,
-    retyped, series, shared_ctes, templates,
+    as_of, casts, conditions, dml, function_relations, library, normalize, numeric, pacing,
+    parameters, parse, retyped, series, series_order, shared_ctes, templates,
 };
 use crate::workload::{StatementMemory, Workload};
 
@@ -258,18 +258,18 @@ impl Planner {
     /// The physical plan of a logical one.
     pub async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         let physical = self.state.create_physical_plan(plan).await?;
-        // A join can make very many batches of one input batch without ever waiting. Cooperative, it
+        // A join can make very many batches of one input batch without ever waiting, and none of very many. Cooperative, it
         // lets go of its thread now and then, so that a cancel is seen.
         let cooperative = physical.transform_up(|node| {
             let joins = node.is::<CrossJoinExec>()
                 || node.is::<NestedLoopJoinExec>()
                 || node.is::<HashJoinExec>();
             Ok(match joins {
-                true => Transformed::yes(Arc::new(CooperativeExec::new(node)) as _),
+                true => Transformed::yes(Arc::new(CooperativeExec::new(pacing::paced(node)?)) as _),
                 false => Transformed::no(node),
             })
         })?;
-        let plan = conditions::cheap(cooperative.data)?;
+        let plan = series_order::kept(conditions::cheap(cooperative.data)?)?;
         Ok(shared_ctes::connect(plan)?)
     }
 

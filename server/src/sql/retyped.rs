@@ -7,6 +7,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::sql::expressions::field_of;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::Transformed;
@@ -96,7 +97,7 @@ impl ScalarUDFImpl for Retyped {
 
 /// The SQL type of an expression whose Arrow type alone does not tell it.
 pub fn told_type(expr: &Expr, schema: &DFSchema) -> Option<SqlType> {
-    let (_, field) = expr.to_field(schema).ok()?;
+    let field = field_of(expr, schema).ok()?;
     let ty = SqlType::of_field(&field);
     let is_told = match &ty {
         SqlType::Array(element) => SqlType::of_arrow(&element.arrow_type()) != **element,

@@ -1,3 +1,5 @@
+//! Which rows of a batch stay.
+
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, UInt32Array};

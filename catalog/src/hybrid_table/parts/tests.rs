@@ -1,3 +1,5 @@
+//! What is known of parts together.
+
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::stats::Precision;

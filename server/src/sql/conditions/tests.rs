@@ -1,3 +1,5 @@
+//! Cheap conditions put together are worth what they were apart.
+
 use arrow::array::{ArrayRef, Int32Array, StringViewArray};
 use arrow::datatypes::Field;
 use datafusion::physical_expr::expressions::{col, lit};

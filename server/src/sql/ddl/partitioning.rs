@@ -5,11 +5,11 @@ use nyala_catalog::partitioning::{BUCKETS_MAX, PartitionField, Transform};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Value,
 };
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use crate::error::{PgError, Result, sqlstate};
+use crate::sql::dialect::PLAIN_DIALECT;
 use crate::sql::names;
 
 /// Most transforms of one table.
@@ -37,7 +37,7 @@ pub(super) fn parse(text: &str, columns: &[ColumnDef]) -> Result<Vec<PartitionFi
 }
 
 fn list(text: &str) -> std::result::Result<Vec<Expr>, sqlparser::parser::ParserError> {
-    let dialect = PostgreSqlDialect {};
+    let dialect = PLAIN_DIALECT;
     let mut parser = Parser::new(&dialect).try_with_sql(text)?;
     if parser.peek_token().token == Token::EOF {
         return Ok(Vec::new());

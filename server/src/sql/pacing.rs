@@ -1,0 +1,174 @@
+//! Joins that let others run: their streamed side comes in small pieces, with pauses.
+//!
+//! A join takes a batch of its streamed side and looks for partners before it asks for the next one. If it finds none it returns
+//! nothing meanwhile, so nothing above it gets a chance to pause, to see that the statement was cancelled, or to let
+//! another query have the thread. [`PacedExec`] below it does: it pauses when it has been asked again and again
+//! for longer than a slice of time. A nested loop compares each row of a batch with all of the other side, so there batches are cut
+//! into pieces as well.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result, Statistics};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::{Stream, StreamExt};
+
+/// How long a join keeps its thread.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// Rows that a nested loop compares with the other side at a time.
+const NESTED_LOOP_ROWS: usize = 256;
+
+/// Paces the streamed side of a plan that is a join; other plans stay as they are.
+pub fn paced(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let rows = if plan.is::<NestedLoopJoinExec>() {
+        NESTED_LOOP_ROWS
+    } else if plan.is::<HashJoinExec>() {
+        usize::MAX
+    } else {
+        return Ok(plan);
+    };
+    let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
+    if let Some(streamed) = children.pop() {
+        children.push(Arc::new(PacedExec {
+            input: streamed,
+            rows,
+        }));
+    }
+    replace_children_if_necessary(plan, children)
+}
+
+/// The rows of its input, in batches of at most so many, with pauses.
+#[derive(Debug)]
+struct PacedExec {
+    input: Arc<dyn ExecutionPlan>,
+    rows: usize,
+}
+
+impl DisplayAs for PacedExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PacedExec")
+    }
+}
+
+impl ExecutionPlan for PacedExec {
+    fn name(&self) -> &str {
+        "PacedExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let input = children
+            .pop()
+            .ok_or_else(|| DataFusionError::Internal("PacedExec needs an input".to_string()))?;
+        Ok(Arc::new(Self {
+            input,
+            rows: self.rows,
+        }))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, context)?;
+        Ok(Box::pin(Paced {
+            input,
+            rows: self.rows,
+            rest: None,
+            since: None,
+        }))
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let known = inputs.first().cloned();
+        Ok(known.unwrap_or_else(|| Arc::new(Statistics::new_unknown(&self.schema()))))
+    }
+}
+
+struct Paced {
+    input: SendableRecordBatchStream,
+    rows: usize,
+    /// What is left of a batch.
+    rest: Option<RecordBatch>,
+    /// When the thread was taken.
+    since: Option<Instant>,
+}
+
+impl Stream for Paced {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= SLICE {
+            self.since = None;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let batch = match self.rest.take() {
+            Some(rest) => rest,
+            None => {
+                let next = self.input.poll_next_unpin(context);
+                if next.is_pending() {
+                    self.since = None;
+                }
+                match ready!(next) {
+                    Some(Ok(batch)) => batch,
+                    ended => return Poll::Ready(ended),
+                }
+            }
+        };
+        let taken = batch.num_rows().min(self.rows);
+        if taken < batch.num_rows() {
+            self.rest = Some(batch.slice(taken, batch.num_rows() - taken));
+        }
+        Poll::Ready(Some(Ok(batch.slice(0, taken))))
+    }
+}
+
+impl RecordBatchStream for Paced {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+}
