@@ -16,6 +16,7 @@ use sqlparser::ast::{
     WindowSpec, WindowType,
 };
 
+use crate::sql::normalize::build;
 use crate::sql::planner::INTERNAL;
 
 /// Marks the whole numbers of a tree.
@@ -46,6 +47,14 @@ impl VisitorMut for Marker {
                 expr: operand,
             } => negate(expr_number(operand), operand).map_or((), |negative| *expr = negative),
             Expr::Interval(interval) => unmark(&mut interval.value),
+            // DataFusion takes a tuple that begins with anything but a name or a literal as a row only.
+            Expr::Tuple(values)
+                if values
+                    .first()
+                    .is_some_and(|first| marked_text(first).is_some()) =>
+            {
+                *expr = build::call("row", std::mem::take(values));
+            }
             Expr::Function(function) => unmark_frame_of(function),
             _ => {}
         }

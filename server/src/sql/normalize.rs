@@ -22,7 +22,7 @@ use crate::error::{PgError, Result};
 use crate::sql::integers;
 
 mod arrays;
-mod build;
+pub(in crate::sql) mod build;
 mod calls;
 mod casts;
 mod correlation;

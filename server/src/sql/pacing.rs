@@ -3,8 +3,8 @@
 //! A join takes a batch of its streamed side and looks for partners before it asks for the next one. If it finds none it returns
 //! nothing meanwhile, so nothing above it gets a chance to pause, to see that the statement was cancelled, or to let
 //! another query have the thread. [`PacedExec`] below it does: it pauses when it has been asked again and again
-//! for longer than a slice of time. A nested loop compares each row of a batch with all of the other side, so there batches are cut
-//! into pieces as well.
+//! for longer than a slice of time. A nested loop compares each row of a batch with all of the other side, so batches are cut into pieces
+//! as well, as large as the join gets done in a slice.
 
 use std::fmt;
 use std::pin::Pin;
@@ -27,33 +27,28 @@ use futures::{Stream, StreamExt};
 /// How long a join keeps its thread.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// Rows that a nested loop compares with the other side at a time.
-const NESTED_LOOP_ROWS: usize = 256;
+/// Rows of the first piece.
+const ROWS_AT_FIRST: usize = 16;
+
+/// Rows of a piece at most.
+const ROWS_MAX: usize = 8_192;
 
 /// Paces the streamed side of a plan that is a join; other plans stay as they are.
 pub fn paced(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let rows = if plan.is::<NestedLoopJoinExec>() {
-        NESTED_LOOP_ROWS
-    } else if plan.is::<HashJoinExec>() {
-        usize::MAX
-    } else {
+    if !plan.is::<NestedLoopJoinExec>() && !plan.is::<HashJoinExec>() {
         return Ok(plan);
-    };
+    }
     let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
     if let Some(streamed) = children.pop() {
-        children.push(Arc::new(PacedExec {
-            input: streamed,
-            rows,
-        }));
+        children.push(Arc::new(PacedExec { input: streamed }));
     }
     replace_children_if_necessary(plan, children)
 }
 
-/// The rows of its input, in batches of at most so many, with pauses.
+/// The rows of its input, in pieces, with pauses.
 #[derive(Debug)]
 struct PacedExec {
     input: Arc<dyn ExecutionPlan>,
-    rows: usize,
 }
 
 impl DisplayAs for PacedExec {
@@ -93,10 +88,7 @@ impl ExecutionPlan for PacedExec {
         let input = children
             .pop()
             .ok_or_else(|| DataFusionError::Internal("PacedExec needs an input".to_string()))?;
-        Ok(Arc::new(Self {
-            input,
-            rows: self.rows,
-        }))
+        Ok(Arc::new(Self { input }))
     }
 
     fn execute(
@@ -107,9 +99,10 @@ impl ExecutionPlan for PacedExec {
         let input = self.input.execute(partition, context)?;
         Ok(Box::pin(Paced {
             input,
-            rows: self.rows,
+            rows: ROWS_AT_FIRST,
             rest: None,
             since: None,
+            given: None,
         }))
     }
 
@@ -134,12 +127,29 @@ struct Paced {
     rest: Option<RecordBatch>,
     /// When the thread was taken.
     since: Option<Instant>,
+    /// When the last piece was given out.
+    given: Option<Instant>,
+}
+
+impl Paced {
+    /// The size of the next piece, by how long the last one took.
+    fn adapt(&mut self) {
+        let Some(took) = self.given.take().map(|given| given.elapsed()) else {
+            return;
+        };
+        if took > SLICE {
+            self.rows = (self.rows / 2).max(1);
+        } else if took < SLICE / 4 {
+            self.rows = (self.rows * 2).min(ROWS_MAX);
+        }
+    }
 }
 
 impl Stream for Paced {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.adapt();
         let since = *self.since.get_or_insert_with(Instant::now);
         if since.elapsed() >= SLICE {
             self.since = None;
@@ -163,6 +173,7 @@ impl Stream for Paced {
         if taken < batch.num_rows() {
             self.rest = Some(batch.slice(taken, batch.num_rows() - taken));
         }
+        self.given = Some(Instant::now());
         Poll::Ready(Some(Ok(batch.slice(0, taken))))
     }
 }

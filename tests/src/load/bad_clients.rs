@@ -108,15 +108,23 @@ pub(super) fn vanish_in_results() -> TestResult {
                 before = memory(server)?;
             }
         }
-        let grown = memory(server)?.saturating_sub(before);
+        // The allocator gives memory back some time later, and while others work.
+        let mut grown = 0;
+        eventually(
+            "vanished clients leave nothing",
+            Duration::from_secs(60),
+            || {
+                other.number("SELECT count(*) FROM generate_series(1, 100000)")?;
+                grown = memory(server)?.saturating_sub(before);
+                Ok(grown < 64 * MIB)
+            },
+        )?;
         eprintln!(
             "load: {} vanished clients left {} MiB",
             CLIENTS * ROUNDS as u64,
             grown / MIB
         );
-        expect(grown < 64 * MIB, || {
-            format!("vanished clients left {grown} bytes")
-        })
+        Ok(())
     })
 }
 
