@@ -110,9 +110,12 @@ impl BinaryReader {
     pub(super) fn finish(&mut self) -> Result<Option<RecordBatch>, CopyError> {
         match self.stage {
             Stage::Header => Err(self.error("22P04", "COPY file signature not recognized")),
-            Stage::Rows => Err(self.error("22P04", "unexpected EOF in COPY data")),
-            Stage::Ended if self.rows.is_empty() => Ok(None),
-            Stage::Ended => self.rows.take_batch().map(Some),
+            Stage::Rows if !self.pending.is_empty() => {
+                Err(self.error("22P04", "unexpected EOF in COPY data"))
+            }
+            // As in PostgreSQL, the end of the data after a whole row is as good as the trailer; ADBC sends none.
+            Stage::Rows | Stage::Ended if self.rows.is_empty() => Ok(None),
+            Stage::Rows | Stage::Ended => self.rows.take_batch().map(Some),
         }
     }
 

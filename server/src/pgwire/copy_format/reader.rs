@@ -120,7 +120,7 @@ impl CopyReader {
     /// Ends the data; returns the batch of the last rows, if there are any.
     ///
     /// # Errors
-    /// As [`CopyReader::push`]; 22P04 also when the data ends inside quotes or, in binary form, without its trailer.
+    /// As [`CopyReader::push`]; 22P04 also when the data ends inside quotes or, in binary form, inside a row.
     pub fn finish(&mut self) -> Result<Option<RecordBatch>, CopyError> {
         match &mut self.0 {
             Reader::Lines(reader) => reader.finish(),

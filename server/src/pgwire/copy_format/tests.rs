@@ -400,6 +400,24 @@ fn binary_data_is_read_whatever_its_cuts() {
 }
 
 #[test]
+fn binary_data_may_end_without_its_trailer() {
+    let written = written_bytes(&binary());
+    let (rows, trailer) = written.split_at(written.len() - 2);
+    assert_eq!(trailer, [0xff, 0xff]);
+    for size in [1, 7, rows.len()] {
+        assert_eq!(
+            read(&binary(), rows, size).unwrap().columns(),
+            sample().columns()
+        );
+    }
+    let (code, message, _) = failure(&binary(), &rows[..rows.len() - 1]);
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("22P04", "unexpected EOF in COPY data")
+    );
+}
+
+#[test]
 fn binary_data_that_is_none_is_refused() {
     let whole = written_bytes(&binary());
     let header = &whole[..19];
