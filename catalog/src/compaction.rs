@@ -8,6 +8,9 @@
 //! The merge drops what no snapshot can read. It therefore waits, in the background, until every transaction that began before
 //! the rows left has ended, and gives up after a while: the next run that takes rows out tries again. It blocks no
 //! reader and no writer, and a crash in it loses nothing.
+//!
+//! A snapshot reads the files that were there at the last commit before it, so a commit of nothing follows the merge: without it
+//! a server that is only read from would go on to walk over the tombstones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::catalog::Catalog;
+use crate::committer::CommitRequest;
 use crate::error::Result;
 use crate::row_store::Space;
 
@@ -62,10 +66,21 @@ impl Catalog {
                     };
                     if catalog.oldest_transaction() >= csn {
                         let store = catalog.store();
-                        drop(catalog);
+                        let catalog = Arc::downgrade(&catalog);
                         let merge = tokio::task::spawn_blocking(move || store.compact(space));
                         match merge.await {
-                            Ok(Ok(())) => tracing::debug!(?space, "keyspace was compacted"),
+                            Ok(Ok(())) => {
+                                tracing::debug!(?space, "keyspace was compacted");
+                                if let Some(catalog) = catalog.upgrade() {
+                                    let nothing = CommitRequest {
+                                        snapshot_csn: u64::MAX,
+                                        ..CommitRequest::default()
+                                    };
+                                    if let Err(error) = catalog.commit(nothing).await {
+                                        tracing::warn!(?space, %error, "merged files wait for a commit");
+                                    }
+                                }
+                            }
                             Ok(Err(error)) => tracing::warn!(?space, %error, "compaction failed"),
                             Err(error) => tracing::warn!(?space, %error, "compaction ended"),
                         }
