@@ -25,7 +25,7 @@ use crate::closed_table::total_statistics;
 /// The rule of DataFusion that answers aggregates from statistics.
 const AGGREGATES_FROM_STATISTICS: &str = "aggregate_statistics";
 
-/// DataFusion's rules for physical plans and [`UnionOfParts`] at its place among them.
+/// DataFusion's rules for physical plans, and the one that puts unions in the place of parts.
 pub fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let after = rules
