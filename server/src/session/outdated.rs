@@ -12,6 +12,7 @@ use nyala_catalog::types::SqlType;
 
 use super::{Prepared, Session, TransactionStatus};
 use crate::error::{PgError, Result};
+use crate::sql::parse::Tree;
 
 /// Stands for definitions that are not the newest committed ones.
 pub(super) const NO_EPOCH: u64 = u64::MAX;
@@ -38,9 +39,13 @@ impl Session {
             || prepared.epoch.load(Ordering::Acquire) != self.server.catalog.definitions_epoch()
     }
 
-    /// 0A000 if a statement would now return other columns than those that the client was told of.
+    /// 0A000 if a statement would now return other columns than those that the client was told of. FETCH has the columns of
+    /// whatever cursor has the name when it runs.
     pub(super) async fn check_columns(&mut self, prepared: &Prepared) -> Result<()> {
-        if !self.is_outdated(prepared) || self.transaction_status() == TransactionStatus::Failed {
+        if matches!(prepared.tree, Tree::Fetch(_))
+            || !self.is_outdated(prepared)
+            || self.transaction_status() == TransactionStatus::Failed
+        {
             return Ok(());
         }
         let epoch = self.epoch_seen()?;

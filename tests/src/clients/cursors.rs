@@ -216,11 +216,12 @@ fn tags_and_formats(wire: &mut Wire) -> TestResult {
         &"CLOSE CURSOR ALL".to_string(),
     )?;
 
-    // A prepared FETCH has the columns of the cursor that there is now.
+    // A prepared FETCH has the columns of the cursor that there is now, also after a change of definitions.
     wire.simple("DECLARE c CURSOR FOR SELECT 1 AS a")?;
     let (_, columns) = wire.prepare("f", "FETCH ALL FROM c")?;
     expect_eq("columns", &columns.map(|columns| columns.len()), &Some(1))?;
     wire.simple("CLOSE c")?;
+    wire.simple("CREATE TEMP TABLE changes_definitions (id int)")?;
     wire.simple("DECLARE c CURSOR FOR SELECT 'x'::text AS a, 2::bigint AS b")?;
     let replies = send(wire, |out| {
         bind("", "f", &[], &[], out)?;
