@@ -21,6 +21,9 @@
 //! Changes of indexes come with the rows they belong to (see [`crate::index`]) and go into the same batch. An exclusive
 //! value that a request adds counts as a key it writes.
 //!
+//! What a move takes out of the row store in great numbers goes below the batch, as sweeps ([`crate::row_store`]): they are
+//! visible with it, and recovery finishes a move that a crash cut off between them.
+//!
 //! The committer never reads a row and never waits for anything but the disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -39,7 +42,7 @@ use crate::index::entry::Entry;
 use crate::index::fills::{Fill, Fills};
 use crate::row_cache::RowCache;
 use crate::row_codec::Bytes;
-use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, meta_key};
+use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, StoreBatch, Sweep, meta_key};
 use crate::shadow_log::ShadowLogs;
 use crate::write_buffer::TableWrites;
 
@@ -394,7 +397,7 @@ impl CommitLog {
     fn check_and_assemble(
         &mut self,
         request: CommitRequest,
-        batch: &mut fjall::OwnedWriteBatch,
+        batch: &mut StoreBatch,
         room: &mut Room,
     ) -> Result<u64> {
         let mut hashes = self.check(&request)?;
@@ -565,7 +568,7 @@ impl CommitLog {
         row_move: Option<Move>,
         csn: u64,
         move_spaces: Option<MoveSpaces>,
-        batch: &mut fjall::OwnedWriteBatch,
+        batch: &mut StoreBatch,
     ) -> Vec<u64> {
         let mut written = Vec::new();
         match row_move {
@@ -588,27 +591,45 @@ impl CommitLog {
                 self.last_move.insert(storage, csn);
                 self.last_write.insert(storage, csn);
                 if let Some(spaces) = move_spaces {
-                    for key in moved.iter().filter(|key| !touched.contains(*key)) {
-                        batch.remove(&spaces.rows, &**key);
+                    let stays = |key: &[u8]| !touched.is_empty() && touched.contains(key);
+                    let mut gone = moved;
+                    gone.retain(|key| !stays(key));
+                    for key in &gone {
                         self.fills.written(storage, key);
-                        if !entries.is_empty() {
-                            written.push(self.hash(Some(storage), key));
-                        }
-                        if let Some(fresh) = &spaces.fresh {
-                            batch.insert(fresh, &**key, fresh_value(None));
-                            self.shadow_logs.written(Space::Fresh(storage), key, csn);
-                        }
                     }
-                    for ((index, entries), space) in entries.iter().zip(&spaces.indexes) {
-                        let stays = |entry: &&Entry| touched.contains(entry.row_key());
-                        for entry in entries.iter().filter(|entry| !stays(entry)) {
-                            self.cache.written(*index, entry.value(), csn);
-                            batch.remove(space, entry.bytes());
+                    if !entries.is_empty() {
+                        written.extend(gone.iter().map(|key| self.hash(Some(storage), key)));
+                    }
+                    // In the order that recovery relies on. What is shadowed counts as written since the move began, so the keys
+                    // folded go first; the rows go last, because what else has to go is found by them.
+                    let mut folded = unshadowed.clone();
+                    folded.retain(|key| !stays(key));
+                    let delete = |keyspace, keys| Sweep {
+                        keyspace,
+                        keys,
+                        value: None,
+                    };
+                    let mut sweeps = vec![delete(spaces.shadow, folded)];
+                    if let Some(fresh) = spaces.fresh {
+                        let keys = gone.iter().map(|key| &**key);
+                        self.shadow_logs
+                            .all_written(Space::Fresh(storage), keys, csn);
+                        sweeps.push(Sweep {
+                            keyspace: fresh,
+                            keys: gone.clone(),
+                            value: Some(&[FRESH_TOMBSTONE]),
+                        });
+                    }
+                    for ((index, mut entries), space) in entries.into_iter().zip(spaces.indexes) {
+                        entries.retain(|entry| !stays(entry.row_key()));
+                        for entry in &entries {
+                            self.cache.written(index, entry.value(), csn);
                         }
+                        let keys = entries.into_iter().map(Entry::into_bytes).collect();
+                        sweeps.push(delete(space, keys));
                     }
-                    for key in unshadowed.iter().filter(|key| !touched.contains(*key)) {
-                        batch.remove(&spaces.shadow, &**key);
-                    }
+                    sweeps.push(delete(spaces.rows, gone));
+                    batch.sweep(sweeps);
                 }
                 let space = Space::ShadowClosed(storage);
                 self.next_shadow_log(space, version, csn, first, &unshadowed, touched);

@@ -11,15 +11,16 @@
 //!    rows that were shadowed at S are written again without them, and small neighbours as one file.
 //! 4. **commit to Delta** (`housekeeping::delta_committed`): one Delta commit adds and removes the
 //!    files, with `txn` = (table's app id, csn of S). Nobody reads this version yet.
-//! 5. **show** (`housekeeping::manifest_committed`): one batch in the row store sets the manifest to
-//!    the new version, deletes the moved rows and their index entries, empties the shadow of the keys folded, and deletes
-//!    the intent. Keys written since step 1 keep their row and their shadow entry.
+//! 5. **show** (`housekeeping::manifest_committed`): one write of the row store empties the shadow of the keys folded, deletes the
+//!    index entries of the moved rows and then these, sets the manifest to the new version, and deletes
+//!    the intent. Keys written since step 1 keep their row and their shadow entry. Readers see all of it at once; what is deleted in great
+//!    numbers is on disk before the rest (`row_store::swept`).
 //!
 //! **Recovery**, for each intent found at start: if the Delta log is not ahead of the manifest, the
 //! run never reached step 4, and only the intent is deleted. If it is ahead, step 5 is done from
 //! what is stored: a row of the row store whose key is in the new version and not in the shadow is a
 //! moved row (it was not in the closed table before, by uniqueness, and not written since, or it
-//! would be shadowed). Shadow entries stay; the next run folds them. Merged files have the rows of those they replace, so
+//! would be shadowed). Rows deleted already are not found, and all that had to go before them is gone. Shadow entries stay; the next run folds them. Merged files have the rows of those they replace, so
 //! they make no difference to this.
 //!
 //! Why step 1 is needed: without it a row deleted between S and step 5 would leave no trace, and a
@@ -161,7 +162,11 @@ impl MovedRows {
         }
     }
 
-    fn finish(self, table: &Table, version: u64, first: bool, unshadowed: Vec<Bytes>) -> Move {
+    fn finish(mut self, table: &Table, version: u64, first: bool, unshadowed: Vec<Bytes>) -> Move {
+        // In the order of their index, so that they can be swept.
+        for entries in &mut self.entries {
+            entries.sort_unstable();
+        }
         let indexes = table.indexes.iter().map(|index| index.def.storage);
         Move::Finish {
             storage: table.def.storage,

@@ -56,7 +56,7 @@ pub(crate) struct ShadowLog {
 struct Entries {
     /// Each key with the csn of the first commit that shadowed it.
     keys: Vec<(u64, Key)>,
-    known: HashSet<Key>,
+    known: HashSet<Key, foldhash::fast::RandomState>,
     /// The writes after `recent_since`, repeated ones too.
     recent: Vec<(u64, Key)>,
     recent_since: u64,
@@ -110,8 +110,21 @@ impl ShadowLogs {
 
     /// A key is about to be put into the keyspace with a csn.
     pub(crate) fn written(&self, space: Space, key: &[u8], csn: u64) {
+        self.all_written(space, [key], csn);
+    }
+
+    /// Keys are about to be put into the keyspace with a csn.
+    pub(crate) fn all_written<'a>(
+        &self,
+        space: Space,
+        keys: impl IntoIterator<Item = &'a [u8]>,
+        csn: u64,
+    ) {
         if let Some(log) = self.newest(space) {
-            log.entries.write().add(key, csn);
+            let mut entries = log.entries.write();
+            for key in keys {
+                entries.add(key, csn);
+            }
         }
     }
 

@@ -21,6 +21,8 @@ const WRITERS: i64 = 4;
 const READERS: usize = 2;
 /// A named step is reached within this, or the server has no such step.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
+/// What a move takes out of the row store is swept, however few rows these are.
+const SWEEPS: &str = "row_store::sweep_all=return";
 /// Faults shown; the rest are only counted.
 const FAULTS_SHOWN: usize = 10;
 
@@ -110,7 +112,12 @@ impl Rounds {
         self.totals.rounds += 1;
         let round = self.totals.rounds;
         let outcome = self.load_and_end(end).and_then(|()| {
-            self.server.start_again(Options::default())?;
+            // Recovery comes with and without sweeps.
+            let options = match round % 2 {
+                0 => Options::failpoint(SWEEPS),
+                _ => Options::default(),
+            };
+            self.server.start_again(options)?;
             self.compare()
         });
         outcome.map_err(|failure| {
@@ -123,8 +130,8 @@ impl Rounds {
     fn load_and_end(&mut self, end: End) -> Result<(), Failed> {
         if let End::AtStep { step, passes } = end {
             let action = match passes {
-                0 => format!("{step}=return"),
-                passes => format!("{step}={passes}*off->return"),
+                0 => format!("{SWEEPS};{step}=return"),
+                passes => format!("{SWEEPS};{step}={passes}*off->return"),
             };
             self.server.kill();
             self.server.start_again(Options::failpoint(&action))?;
