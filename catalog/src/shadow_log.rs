@@ -122,6 +122,10 @@ impl ShadowLogs {
     ) {
         if let Some(log) = self.newest(space) {
             let mut entries = log.entries.write();
+            let keys = keys.into_iter();
+            let (more, _) = keys.size_hint();
+            entries.known.reserve(more);
+            entries.keys.reserve(more);
             for key in keys {
                 entries.add(key, csn);
             }

@@ -10,6 +10,9 @@
 //!   So only what recovery does again or goes on with may be swept, and in the order it relies on.
 //! - Entries of the batch are newer than the sweeps, whatever order they were added in.
 
+use std::panic::resume_unwind;
+use std::sync::mpsc;
+
 use fjall::{Keyspace, OwnedWriteBatch};
 
 use crate::row_codec::Bytes;
@@ -78,10 +81,21 @@ impl StoreBatch {
 
     /// Applies all of it; what is applied is on disk.
     pub(super) fn commit(self) -> fjall::Result<()> {
-        for sweep in self.sweeps {
-            sweep.apply()?;
-            crate::crash_point!("row_store::swept");
-        }
+        std::thread::scope(|scope| {
+            // The files are filled at the same time, and finished one after the other.
+            let mut filling = Vec::with_capacity(self.sweeps.len());
+            for sweep in &self.sweeps {
+                let (go, turn) = mpsc::channel();
+                filling.push((go, scope.spawn(move || sweep.apply(&turn))));
+            }
+            for (go, thread) in filling {
+                // One that has failed already does not wait for it.
+                let _ = go.send(());
+                thread.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+                crate::crash_point!("row_store::swept");
+            }
+            Ok::<_, fjall::Error>(())
+        })?;
         self.batch.commit()
     }
 }
@@ -97,14 +111,19 @@ fn are_worth_files(sweeps: &[Sweep]) -> bool {
 }
 
 impl Sweep {
-    fn apply(self) -> fjall::Result<()> {
-        let mut ingestion = self.keyspace.start_ingestion()?;
-        for key in self.keys {
+    /// Writes its entries to a file, which becomes part of the keyspace when it is its turn. If that never comes, nobody ever
+    /// knows of the file.
+    fn apply(&self, turn: &mpsc::Receiver<()>) -> fjall::Result<()> {
+        let mut file = self.keyspace.start_ingestion()?;
+        for key in &self.keys {
             match self.value {
-                Some(value) => ingestion.write(&*key, value)?,
-                None => ingestion.write_tombstone(&*key)?,
+                Some(value) => file.write(&**key, value)?,
+                None => file.write_tombstone(&**key)?,
             }
         }
-        ingestion.finish()
+        match turn.recv() {
+            Ok(()) => file.finish(),
+            Err(mpsc::RecvError) => Ok(()),
+        }
     }
 }

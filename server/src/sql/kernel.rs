@@ -3,7 +3,8 @@
 //!
 //! Such functions are built into a plan; but for those of the library no name in a query finds them.
 
-use std::hash::{Hash, Hasher};
+use std::fmt::Write;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Datum};
@@ -39,6 +40,12 @@ impl Datum for Argument {
         (self.values.as_ref(), self.scalar)
     }
 }
+
+/// Bytes of an expression's name from which on a hash stands for its arguments.
+///
+/// DataFusion writes the name of each call anew whenever it asks for its type, with the names of all calls in it: whole names would
+/// make planning take time by the cube of the nesting, and a sum of hundreds of terms is nested that deep.
+const NAME_BYTES_MAX: usize = 512;
 
 /// What a kernel computes: as many values as the longest argument has.
 type Body = fn(&[Argument], TimeZone) -> Result<ArrayRef>;
@@ -104,6 +111,21 @@ impl ScalarUDFImpl for Kernel {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
+        let mut name = format!("{}(", self.name);
+        for (at, argument) in args.iter().enumerate() {
+            let separator = if at > 0 { "," } else { "" };
+            // Writing to a string does not fail.
+            let _ = write!(name, "{separator}{}", argument.schema_name());
+        }
+        name.push(')');
+        if name.len() > NAME_BYTES_MAX {
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&name);
+            name = format!("{}(#{hash:016x})", self.name);
+        }
+        Ok(name)
     }
 
     fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
