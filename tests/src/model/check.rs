@@ -22,8 +22,8 @@ fn columns(flat: &Flat) -> String {
 type Look = fn(&mut Wire, &Flat, &mut StdRng) -> Result<(), Failed>;
 
 /// What is asked of every table.
-const LOOKS: [Look; 8] = [
-    starred, content, count, filtered, aggregated, limited, by_key, by_value,
+const LOOKS: [Look; 9] = [
+    starred, content, count, filtered, aggregated, limited, by_key, by_keys, by_value,
 ];
 
 /// What is asked of a hybrid table besides.
@@ -31,6 +31,9 @@ const HYBRID_LOOKS: [Look; 1] = [parts];
 
 /// Queries of a glance.
 const GLANCE: usize = 2;
+
+/// Keys of a list.
+const LISTED: usize = 8;
 
 fn looks(kind: Kind) -> Vec<Look> {
     let mut looks = LOOKS.to_vec();
@@ -116,6 +119,27 @@ fn by_key(wire: &mut Wire, flat: &Flat, random: &mut StdRng) -> Result<(), Faile
         .into_iter()
         .collect();
     same(&format!("{sql} with {key:?}"), &found, &expected)
+}
+
+/// A prepared lookup of the rows of a list of keys, in which one may come twice.
+fn by_keys(wire: &mut Wire, flat: &Flat, random: &mut StdRng) -> Result<(), Failed> {
+    let second = key(random, flat).1;
+    let firsts: Vec<i32> = (0..LISTED).map(|_| key(random, flat).0).collect();
+    let list = firsts.iter().map(i32::to_string).collect::<Vec<_>>();
+    let list = format!("{{{},NULL}}", list.join(","));
+    let all = columns(flat);
+    let sql = format!("SELECT {all} FROM m WHERE k1 = ANY ($1) AND k2 = $2");
+    let parameters = [Some(list.as_str()), Some(second.as_str())];
+    let mut found = wire.extended(&sql, &parameters, Format::Text)?.texts();
+    let mut expected: Vec<_> = flat
+        .rows
+        .iter()
+        .filter(|(key, _)| key.1 == second && firsts.contains(&key.0))
+        .map(texts)
+        .collect();
+    found.sort();
+    expected.sort();
+    same(&format!("{sql} with {parameters:?}"), &found, &expected)
 }
 
 /// Prepared lookups by a column that may have an index.
