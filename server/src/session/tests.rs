@@ -185,6 +185,6 @@ async fn lists_run_without_planning() {
         .run_script("CALL nyala.housekeeping('h')")
         .await
         .expect("a run");
-    let found = own.rows("SELECT v FROM h WHERE id IN (1, 2)", &[]);
+    let found = own.rows("SELECT v FROM h WHERE id IN (1, 3)", &[]);
     assert_eq!(rows(found.await), None);
 }
