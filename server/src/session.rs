@@ -793,4 +793,4 @@ fn located(error: PgError, sql: &str) -> PgError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

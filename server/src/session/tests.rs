@@ -25,7 +25,35 @@ const TABLES: &str = "
     INSERT INTO c VALUES (1, 'x', 11), (1, 'y', 12), (2, 'x', 21);
     INSERT INTO h VALUES (1, 1, false), (2, 2, true), (3, 3, true)";
 
-/// A session on a database of its own.
+/// A session on a new data directory, which the caller removes.
+pub(crate) async fn session() -> (Session, PathBuf) {
+    let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
+    let name = format!("nyala-session-{}-{number}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    let config = CatalogConfig {
+        data_dir: directory.clone(),
+        ..CatalogConfig::default()
+    };
+    let catalog = Catalog::open(config).await.expect("an empty catalog");
+    catalog.bootstrap(None).await.expect("a new catalog");
+    let start = SessionStart {
+        user: "nyala".into(),
+        database: "nyala".into(),
+        process_id: 1,
+        canceller: None,
+        parameters: Default::default(),
+    };
+    let limits = Limits {
+        memory: 1 << 30,
+        temporary: directory.join(TEMPORARY_FOLDER),
+    };
+    let workload = Workload::new(Handle::current(), &limits).expect("a folder");
+    let server = Arc::new(Server::new(catalog, workload).expect("a server"));
+    let session = Session::start(server, start).await.expect("a session");
+    (session, directory)
+}
+
+/// A session with the tables.
 struct Own {
     session: Session,
     directory: PathBuf,
@@ -33,29 +61,7 @@ struct Own {
 
 impl Own {
     async fn start() -> Self {
-        let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("nyala-session-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        let config = CatalogConfig {
-            data_dir: directory.clone(),
-            ..CatalogConfig::default()
-        };
-        let catalog = Catalog::open(config).await.expect("an empty catalog");
-        catalog.bootstrap(None).await.expect("a new catalog");
-        let limits = Limits {
-            memory: 1 << 30,
-            temporary: directory.join(TEMPORARY_FOLDER),
-        };
-        let workload = Workload::new(Handle::current(), &limits).expect("a folder");
-        let server = Arc::new(Server::new(catalog, workload).expect("a server"));
-        let start = SessionStart {
-            user: "nyala".into(),
-            database: "nyala".into(),
-            process_id: 1,
-            canceller: None,
-            parameters: Default::default(),
-        };
-        let mut session = Session::start(server, start).await.expect("a session");
+        let (mut session, directory) = session().await;
         session.run_script(TABLES).await.expect("tables");
         Self { session, directory }
     }
