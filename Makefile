@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build test fmt fmt-check lint unit doc integration bless packages demo bench
+.PHONY: build test fmt fmt-check lint unit doc integration bless packages demo bench bench-micro
 .PHONY: clients client-packages compatibility sqlalchemy-suite fuzz
 
 # The server of the tests is the server that `make build` makes: `failpoints` only adds named steps
@@ -148,6 +148,10 @@ BENCH_PYTHON := .venv/bench.installed
 bench: packages $(BENCH_PYTHON)
 	cargo build --release $(WORKSPACE)
 	.venv/bin/python benches/run.py $(ONLY)
+
+# What single rows and messages cost: codecs, encoders, decoders. ONLY names some of the benchmarks.
+bench-micro:
+	cargo bench $(WORKSPACE) --bench rows --bench wire -- $(ONLY)
 
 $(BENCH_PYTHON): benches/requirements.txt
 	@$(ENSURE_VENV)

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
-use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use parking_lot::Mutex;
@@ -20,7 +19,7 @@ use crate::committer::{ActiveTransactions, CommitRequest, Committer, Counters};
 use crate::compaction::DeadRows;
 use crate::definitions::{
     BOOTSTRAP_ROLE_OID, DatabaseDef, Definitions, FIRST_USER_OID, Oid, PUBLIC_SCHEMA,
-    PUBLIC_SCHEMA_OID, Relation, RelationDef, RoleDef, SchemaDef, StorageId, Table,
+    PUBLIC_SCHEMA_OID, Relation, RelationDef, RoleDef, SchemaDef, StorageId,
 };
 use crate::disk_reserve::DiskReserve;
 use crate::error::{CatalogError, ErrorKind, Result};
@@ -37,10 +36,12 @@ use crate::transaction::{Retired, Transaction};
 
 mod adoption;
 mod files;
+mod lookup;
 mod removal;
 
 pub(crate) use adoption::adopted_key;
 pub(crate) use files::{closed_folder, points_folder};
+pub use lookup::OpenRow;
 
 /// Folder of the row store in the data directory.
 const ROWS: &str = "rows";
@@ -104,17 +105,6 @@ impl Globals {
     pub fn role(&self, name: &str) -> Option<&RoleDef> {
         self.roles.iter().find(|role| role.name == name)
     }
-}
-
-/// What the row store has under a key.
-#[derive(Debug)]
-pub enum OpenRow {
-    /// A row.
-    Found(RecordBatch),
-    /// No row.
-    None,
-    /// A row of a later definition of the table than the caller's.
-    Newer,
 }
 
 /// A state derived from the row store, with the csn it stands for.
@@ -378,36 +368,6 @@ impl Catalog {
     /// long as it stays the same.
     pub fn definitions_epoch(&self) -> u64 {
         self.counters.definitions_epoch()
-    }
-
-    /// Columns of the row that the row store has under a key now, as a batch of one row. For statements that are a
-    /// transaction of their own.
-    pub fn open_row(
-        &self,
-        table: &Table,
-        key: &[ArrayRef],
-        projection: &[usize],
-    ) -> Result<OpenRow> {
-        let storage = table.def.storage;
-        let key = table.codec.encode_key(key)?;
-        let value = match self.row_cache.get(storage, &key) {
-            Some(known) => known,
-            None => {
-                // Read first, so that the snapshot has at least the commits up to it.
-                let csn = self.counters.visible_csn();
-                let value = self.store.snapshot().get(Space::Rows(storage), &key)?;
-                self.row_cache.put(storage, &key, value.clone(), csn);
-                value
-            }
-        };
-        let Some(value) = value else {
-            return Ok(OpenRow::None);
-        };
-        if !table.codec.knows_layout(&value) {
-            return Ok(OpenRow::Newer);
-        }
-        let row = table.codec.decode(projection, &[key], &[value])?;
-        Ok(OpenRow::Found(row))
     }
 
     pub(crate) async fn commit(&self, request: CommitRequest) -> Result<u64> {

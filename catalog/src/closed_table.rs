@@ -73,6 +73,9 @@ mod tests;
 pub(crate) use adopt::Adoption;
 pub use columns::ColumnFiles;
 pub use error::{ClosedTableError, Result};
+// Nothing outside the crate needs them but `benches/`.
+#[doc(hidden)]
+pub use left_out::{LeftOutRows, without};
 pub use rewrite::Rewrite;
 pub(crate) use stats::total as total_statistics;
 pub use vacuum::Vacuumed;

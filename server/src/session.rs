@@ -791,3 +791,6 @@ fn located(error: PgError, sql: &str) -> PgError {
         None => error,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 //! restarts and kills a table has seen, it must hold exactly what a `BTreeMap` would hold.
 //!
 //! A history is a pure function of its seed, which is printed with every failure. To repeat one:
-//! `NYALA_MODEL_SEED=<seed> NYALA_MODEL_HISTORIES=1`.
+//! `NYALA_MODEL_SEED=<seed> NYALA_MODEL_HISTORIES=1`. Long runs are several processes with seeds far apart.
 
 mod alter;
 mod check;

@@ -32,7 +32,7 @@ use parquet::arrow::RowNumber;
 use roaring::RoaringBitmap;
 
 /// Rows to leave out of each file of a scan, by the number that the scan gives the file.
-pub(super) type LeftOutRows = Vec<Option<Arc<RoaringBitmap>>>;
+pub type LeftOutRows = Vec<Option<Arc<RoaringBitmap>>>;
 
 /// The columns that a scan needs besides: the file's number, the same for all rows of a file, and the row's number in it.
 pub(super) fn place_fields(schema: &Schema) -> [FieldRef; 2] {
@@ -205,8 +205,8 @@ impl ExecutionPlan for LeftOutExec {
     }
 }
 
-/// The rows of a batch that are not left out.
-fn without(batch: RecordBatch, left_out: &LeftOutRows) -> Result<RecordBatch> {
+/// The rows of a batch that are not left out, without the two columns that tell their places.
+pub fn without(batch: RecordBatch, left_out: &LeftOutRows) -> Result<RecordBatch> {
     let (columns, places) = match batch.num_columns().checked_sub(2) {
         Some(columns) => (columns, batch.columns().split_at(columns).1),
         None => return Err(no_places()),

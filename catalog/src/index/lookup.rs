@@ -1,4 +1,4 @@
-//! Lookups of a few rows by an index, for statements that were compiled for one value.
+//! Lookups of a few rows by an index, for statements that were compiled for one value, or for a list of them.
 //!
 //! Outside a transaction the answer may come from the row cache alone: it keeps the keys that a value of an index has next to
 //! rows, and the committer stamps both before a commit becomes visible. What is read there is true at one moment if, after the
@@ -22,8 +22,8 @@ const LENGTH_BYTES: usize = 2;
 type Rows = (Vec<Bytes>, Vec<fjall::Slice>);
 
 impl Catalog {
-    /// Columns of the open rows that have the given values in the leading columns of an index, one value each; `None` if these
-    /// are more than `max`. For statements that are a transaction of their own.
+    /// Columns of the open rows that have one of the given values in the leading columns of an index; `None` if these are more
+    /// than `max`. No two values are the same. For statements that are a transaction of their own.
     pub fn open_rows_by_index(
         &self,
         table: &Table,
@@ -32,15 +32,15 @@ impl Catalog {
         projection: &[usize],
         max: usize,
     ) -> Result<Option<RecordBatch>> {
-        let prefix = one(index.encode_prefix(values)?)?;
+        let prefixes = index.encode_prefix(values)?;
         let is_whole = values.len() == index.def.columns.len();
         let cached = match is_whole {
-            true => self.cached_rows(table, index, &prefix),
+            true => self.cached_rows(table, index, &prefixes, max),
             false => None,
         };
         let rows = match cached {
             Some(rows) => rows,
-            None => match self.stored_rows(table, index, &prefix, is_whole, max)? {
+            None => match self.stored_rows(table, index, &prefixes, is_whole, max)? {
                 Some(rows) => rows,
                 None => return Ok(None),
             },
@@ -48,12 +48,26 @@ impl Catalog {
         Ok(Some(table.codec.decode(projection, &rows.0, &rows.1)?))
     }
 
-    /// The rows of a whole value, if all of them are in the cache as of one moment.
-    fn cached_rows(&self, table: &Table, index: &Index, value: &[u8]) -> Option<Rows> {
+    /// The rows of whole values, if all of them are in the cache as of one moment, and no more than `max`.
+    fn cached_rows(
+        &self,
+        table: &Table,
+        index: &Index,
+        values: &[Bytes],
+        max: usize,
+    ) -> Option<Rows> {
         let storage = table.def.storage;
         let cache = &self.row_cache;
-        let (listed_at, list) = cache.entry(index.def.storage, value)?;
-        let keys = unpack(list.as_deref()?)?;
+        let mut listed_at = Vec::with_capacity(values.len());
+        let mut keys = Vec::new();
+        for value in values {
+            let (at, list) = cache.entry(index.def.storage, value)?;
+            listed_at.push(at);
+            keys.append(&mut unpack(list.as_deref()?)?);
+        }
+        if keys.len() > max {
+            return None;
+        }
         let mut rows = Vec::with_capacity(keys.len());
         let mut read_at = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -61,7 +75,8 @@ impl Catalog {
             rows.push(row?);
             read_at.push(at);
         }
-        let one_moment = cache.holds(index.def.storage, value, listed_at)
+        let mut lists = values.iter().zip(listed_at);
+        let one_moment = lists.all(|(value, at)| cache.holds(index.def.storage, value, at))
             && keys
                 .iter()
                 .zip(read_at)
@@ -73,7 +88,7 @@ impl Catalog {
         &self,
         table: &Table,
         index: &Index,
-        prefix: &[u8],
+        prefixes: &[Bytes],
         is_whole: bool,
         max: usize,
     ) -> Result<Option<Rows>> {
@@ -81,16 +96,20 @@ impl Catalog {
         let snapshot = self.snapshot();
         let csn = snapshot.meta_number(meta_key::CSN)?;
         let mut keys = Vec::new();
-        for entry in snapshot.prefix(Space::Index(index.def.storage), prefix)? {
-            let (bytes, value) = entry.into_inner()?;
-            keys.push(Bytes::from(stored_row_key(&bytes, &value)?));
-            if keys.len() > max {
-                return Ok(None);
+        for prefix in prefixes {
+            let first = keys.len();
+            for entry in snapshot.prefix(Space::Index(index.def.storage), prefix)? {
+                let (bytes, value) = entry.into_inner()?;
+                keys.push(Bytes::from(stored_row_key(&bytes, &value)?));
+                if keys.len() > max {
+                    return Ok(None);
+                }
             }
-        }
-        if is_whole && let Some(list) = pack(&keys) {
-            self.row_cache
-                .put(index.def.storage, prefix, Some(list), csn);
+            let of_prefix = keys.get(first..).unwrap_or_default();
+            if is_whole && let Some(list) = pack(of_prefix) {
+                self.row_cache
+                    .put(index.def.storage, prefix, Some(list), csn);
+            }
         }
         let mut rows = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -111,8 +130,8 @@ impl Catalog {
 }
 
 impl ReadView {
-    /// Columns of the open rows that have the given values in the leading columns of an index, one value each; `None` if these
-    /// are more than `max`.
+    /// Columns of the open rows that have one of the given values in the leading columns of an index; `None` if these are more
+    /// than `max`. No two values are the same.
     pub fn open_rows_by_index(
         &self,
         table: &Table,
@@ -121,10 +140,14 @@ impl ReadView {
         projection: &[usize],
         max: usize,
     ) -> Result<Option<RecordBatch>> {
-        let prefix = one(index.encode_prefix(values)?)?;
-        let Some(keys) = self.index_keys(table, index, &prefix, max)? else {
-            return Ok(None);
-        };
+        let mut keys = Vec::new();
+        for prefix in index.encode_prefix(values)? {
+            let left = max - keys.len();
+            let Some(mut of_prefix) = self.index_keys(table, index, &prefix, left)? else {
+                return Ok(None);
+            };
+            keys.append(&mut of_prefix);
+        }
         let mut rows = Vec::with_capacity(keys.len());
         for key in &keys {
             let row = self.open_value(table, key)?;
@@ -138,11 +161,6 @@ impl ReadView {
 pub(crate) fn without_row(index: &Index) -> CatalogError {
     let name = &index.def.name;
     CatalogError::corrupted(format!("index \"{name}\" has an entry without a row"))
-}
-
-fn one(prefixes: Vec<Bytes>) -> Result<Bytes> {
-    let prefix = prefixes.into_iter().next();
-    prefix.ok_or_else(|| CatalogError::internal("a lookup needs a value"))
 }
 
 /// Keys as one value of the cache; `None` if one is too long for it.

@@ -39,6 +39,16 @@ impl From<ddl::Defined> for Written {
     }
 }
 
+impl From<dml::Changed> for Written {
+    fn from(changed: dml::Changed) -> Self {
+        Self {
+            tag: changed.tag.clone(),
+            rows: Some(changed),
+            notices: Vec::new(),
+        }
+    }
+}
+
 /// A writing statement.
 #[derive(Clone, Copy)]
 enum Work<'a> {
@@ -309,11 +319,8 @@ impl Session {
         let tree = match work {
             Work::Tree(tree) => tree,
             Work::Point(point, parameters) => {
-                return Ok(Written {
-                    tag: point.write(transaction, parameters).await?,
-                    rows: None,
-                    notices: Vec::new(),
-                });
+                let changed = point.write(transaction, parameters).await?;
+                return Ok(changed.into());
             }
         };
         let mut planner = self.planner_for(transaction, start_us);
@@ -330,11 +337,7 @@ impl Session {
         };
         if dml::is_dml(statement) {
             let changed = dml::run(&mut planner, transaction, statement).await?;
-            return Ok(Written {
-                tag: changed.tag.clone(),
-                rows: Some(changed),
-                notices: Vec::new(),
-            });
+            return Ok(changed.into());
         }
         match ddl::run(&mut planner, transaction, statement).await? {
             Some(defined) => Ok(defined.into()),

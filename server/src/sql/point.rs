@@ -1,11 +1,11 @@
-//! Statements about one row, named by its whole primary key, or about the few that have one value in an index: compiled once,
-//! then run without planning.
+//! Statements about one row, named by its whole primary key, about the rows of a short list of keys, or about the few that have
+//! certain values in an index: compiled once, then run without planning.
 //!
-//! `SELECT … FROM t WHERE id = $1`, `UPDATE … WHERE id = $1`, `DELETE … WHERE id = $1` and `INSERT … VALUES (one row)` with or without
-//! ON CONFLICT are recognised by their syntax tree when they are prepared. Their expressions become physical expressions over
-//! one row: the table's columns, then the parameters as columns `$1`, `$2`, …. To run one is to evaluate the key, look the row up,
-//! and evaluate the rest over it. Everything else, and what a compiled form would get wrong (functions of the time, subqueries,
-//! `RETURNING`), goes through the planner; the answers are the same.
+//! `SELECT … FROM t WHERE id = $1`, `… id IN ($1, $2)`, `… id = ANY ($1)`, `UPDATE … WHERE id = $1`, `DELETE … WHERE id = $1` and
+//! `INSERT … VALUES (one row)` with or without ON CONFLICT are recognised by their syntax tree when they are prepared. Their
+//! expressions become physical expressions over a row: the table's columns, then the parameters as columns `$1`, `$2`, …. To run
+//! one is to evaluate the key, look the row up, and evaluate the rest over it. Everything else, and what a compiled form would get
+//! wrong (functions of the time, subqueries, RETURNING of more than columns), goes through the planner; the answers are the same.
 //!
 //! A compiled statement is right as long as definitions and the settings it was compiled under stay the same
 //! ([`PointStatement::is_of_epoch`], [`PointStatement::is_under`]).
@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{CastOptions, cast_with_options};
+use arrow::compute::{CastOptions, cast_with_options, filter_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
@@ -23,18 +23,23 @@ use nyala_catalog::{Catalog, OpenRow, Transaction};
 use crate::error::{PgError, Result};
 use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
-use crate::sql::dml::{Target, quoted};
+use crate::sql::dml::{Changed, Target, quoted};
 
 mod compile;
 mod indexed;
+mod listed;
+mod returning;
 
 pub use compile::compile;
 use indexed::IndexAccess;
+use listed::KeyList;
+use returning::Returning;
 
 /// A statement about one row.
 pub struct PointStatement {
     table: Arc<Table>,
     kind: Kind,
+    returning: Option<Returning>,
     /// Schema of the parameters as one row.
     parameters: SchemaRef,
     definitions: Arc<Definitions>,
@@ -95,6 +100,8 @@ enum Source {
 enum Access {
     /// One row by its primary key.
     Key(Key),
+    /// Some by their primary keys.
+    Keys(KeyList),
     /// Some by an index.
     Index(IndexAccess),
 }
@@ -110,7 +117,9 @@ struct Key {
 struct RowExprs {
     /// Columns of the table that they read.
     columns: Vec<usize>,
-    /// Schema of those columns, then of the parameters.
+    /// Parameters that they read, by position.
+    parameters: Vec<usize>,
+    /// Schema of those columns, then of those parameters.
     schema: SchemaRef,
     /// Which row counts, besides its key.
     condition: Option<Arc<dyn PhysicalExpr>>,
@@ -172,6 +181,7 @@ impl PointStatement {
         };
         let key = match access {
             Access::Key(key) => key,
+            Access::Keys(list) => return self.listed_now(catalog, list, row, schema, values),
             Access::Index(index) => return self.find_now(catalog, index, row, schema, values),
         };
         let parameters = self.parameter_row(values)?;
@@ -204,6 +214,10 @@ impl PointStatement {
         };
         let key = match access {
             Access::Key(key) => key,
+            Access::Keys(list) => {
+                let rows = self.listed_in(transaction, list, row, schema, values);
+                return rows.await;
+            }
             Access::Index(index) => return self.find_in(transaction, index, row, schema, values),
         };
         let parameters = self.parameter_row(values)?;
@@ -216,56 +230,64 @@ impl PointStatement {
         }
     }
 
-    /// Runs a writing statement; returns its command tag.
+    /// Runs a writing statement.
     pub async fn write(
         &self,
         transaction: &mut Transaction,
         values: &[ScalarValue],
-    ) -> Result<String> {
+    ) -> Result<Changed> {
         let parameters = self.parameter_row(values)?;
         match &self.kind {
             Kind::Select { .. } => Err(PgError::internal("SELECT does not write")),
             Kind::Update { key, row } => {
                 let Some(found) = self.existing(transaction, key, &parameters).await? else {
-                    return Ok("UPDATE 0".to_string());
+                    return self.changed("UPDATE 0", None);
                 };
                 let read = found.project(&row.columns)?;
                 let Some(items) = row.evaluate(read.columns(), &parameters)? else {
-                    return Ok("UPDATE 0".to_string());
+                    return self.changed("UPDATE 0", None);
                 };
                 let new = self.rows(items)?;
                 let addresses = self.table.codec.project_key(&found)?;
                 transaction.replace(&self.table, &addresses, &new).await?;
-                Ok("UPDATE 1".to_string())
+                self.changed("UPDATE 1", Some(&new))
             }
             Kind::Delete { key, row } => {
                 let Some(found) = self.existing(transaction, key, &parameters).await? else {
-                    return Ok("DELETE 0".to_string());
+                    return self.changed("DELETE 0", None);
                 };
                 let read = found.project(&row.columns)?;
                 if row.evaluate(read.columns(), &parameters)?.is_none() {
-                    return Ok("DELETE 0".to_string());
+                    return self.changed("DELETE 0", None);
                 }
                 let addresses = self.table.codec.project_key(&found)?;
                 transaction.delete(&self.table, &addresses)?;
-                Ok("DELETE 1".to_string())
+                self.changed("DELETE 1", Some(&found))
             }
             Kind::Insert { values, conflict } => {
                 let items = evaluate(values, &parameters)?;
                 let new = self.rows(items)?;
-                self.insert(transaction, new, conflict).await
+                match self.insert(transaction, new, conflict).await? {
+                    Some(row) => self.changed("INSERT 0 1", Some(&row)),
+                    None => self.changed("INSERT 0 0", None),
+                }
             }
         }
     }
 
+    /// What a statement did that wrote or deleted a row, or none.
+    fn changed(&self, tag: &str, row: Option<&RecordBatch>) -> Result<Changed> {
+        Returning::changed(self.returning.as_ref(), tag.to_string(), row)
+    }
+
+    /// Inserts a row, or what ON CONFLICT makes of it; `None` if that is nothing.
     async fn insert(
         &self,
         transaction: &mut Transaction,
         new: RecordBatch,
         conflict: &Conflict,
-    ) -> Result<String> {
+    ) -> Result<Option<RecordBatch>> {
         let table = &self.table;
-        let done = "INSERT 0 1".to_string();
         let keys = table.key_columns().iter();
         let null_key = keys
             .filter_map(|at| new.columns().get(*at))
@@ -273,16 +295,16 @@ impl PointStatement {
         // A NULL key is an error before it can conflict.
         if null_key || matches!(conflict, Conflict::Error) {
             transaction.insert(table, &new).await?;
-            return Ok(done);
+            return Ok(Some(new));
         }
         let addresses = table.codec.project_key(&new)?;
         let existing = transaction.existing(table, &addresses).await?;
         if existing.rows.num_rows() == 0 {
             transaction.insert(table, &new).await?;
-            return Ok(done);
+            return Ok(Some(new));
         }
         let Conflict::Update(sources) = conflict else {
-            return Ok("INSERT 0 0".to_string());
+            return Ok(None);
         };
         let column = |batch: &RecordBatch, at: usize| {
             let column = batch.columns().get(at).cloned();
@@ -298,7 +320,7 @@ impl PointStatement {
             .collect::<Result<Vec<_>>>()?;
         let row = RecordBatch::try_new(new.schema(), columns)?;
         transaction.replace(table, &addresses, &row).await?;
-        Ok(done)
+        Ok(Some(row))
     }
 
     /// The row under the statement's key, if it exists.
@@ -369,7 +391,9 @@ impl RowExprs {
         row: &[ArrayRef],
         parameters: &RecordBatch,
     ) -> Result<Option<Vec<ArrayRef>>> {
-        let columns = row.iter().chain(parameters.columns()).cloned().collect();
+        let given = parameters.columns();
+        let given = self.parameters.iter().filter_map(|at| given.get(*at));
+        let columns = row.iter().chain(given).cloned().collect();
         let input = one_row(&self.schema, columns)?;
         if let Some(condition) = &self.condition {
             let truth = condition.evaluate(&input)?.into_array(1)?;
@@ -400,6 +424,37 @@ impl RowExprs {
         }
         one_row(schema, items)
     }
+
+    /// The results over several rows.
+    fn results(
+        &self,
+        schema: &SchemaRef,
+        rows: &RecordBatch,
+        parameters: &[ScalarValue],
+    ) -> Result<RecordBatch> {
+        let count = rows.num_rows();
+        let mut columns = rows.columns().to_vec();
+        for value in self.parameters.iter().filter_map(|at| parameters.get(*at)) {
+            columns.push(value.to_array_of_size(count)?);
+        }
+        let mut input = batch(&self.schema, columns, count)?;
+        if let Some(condition) = &self.condition {
+            let truth = condition.evaluate(&input)?.into_array(count)?;
+            if let Some(truth) = truth.as_boolean_opt() {
+                input = filter_record_batch(&input, truth)?;
+            }
+        }
+        let count = input.num_rows();
+        let mut items = Vec::with_capacity(self.items.len());
+        for (item, field) in self.items.iter().zip(schema.fields()) {
+            let item = item.evaluate(&input)?.into_array(count)?;
+            items.push(match item.data_type() == field.data_type() {
+                true => item,
+                false => arrow::compute::cast(&item, field.data_type())?,
+            });
+        }
+        batch(schema, items, count)
+    }
 }
 
 fn evaluate(exprs: &[Arc<dyn PhysicalExpr>], row: &RecordBatch) -> Result<Vec<ArrayRef>> {
@@ -410,7 +465,11 @@ fn evaluate(exprs: &[Arc<dyn PhysicalExpr>], row: &RecordBatch) -> Result<Vec<Ar
 }
 
 fn one_row(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    batch(schema, columns, 1)
+}
+
+fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(
         Arc::clone(schema),
         columns,

@@ -151,7 +151,7 @@ pub fn value(random: &mut StdRng, state: &Flat) -> i64 {
 }
 
 /// Half of the keys exist, if any do.
-fn key(random: &mut StdRng, state: &Flat) -> Key {
+pub fn key(random: &mut StdRng, state: &Flat) -> Key {
     let existing: Vec<&Key> = state.rows.keys().collect();
     match existing.choose(random) {
         Some(key) if random.random_bool(0.5) => (*key).clone(),

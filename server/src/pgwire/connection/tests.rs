@@ -1,24 +1,18 @@
 //! The message loop with a real session, over a pipe.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use nyala_catalog::{Catalog, CatalogConfig, TEMPORARY_FOLDER};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Connection;
 use crate::pgwire::channel::Channel;
 use crate::pgwire::transport::Transport;
-use crate::server::Server;
 use crate::session::cancel::{CancelReason, Canceller};
-use crate::session::{Session, SessionStart};
-use crate::workload::{Limits, Workload};
+use crate::session::tests::session;
 
 /// A pipe that holds little, so that a client that does not read blocks the server.
 const PIPE_BYTES: usize = 16 * 1024;
@@ -31,8 +25,6 @@ const FIVE_ROWS: &str = "SELECT * FROM (VALUES (1), (2), (3), (4), (5)) AS t(x)"
 /// Rows that are made as they are read.
 const ENDLESS: &str = "SELECT * FROM generate_series(1, 1000000000)";
 
-static DIRECTORIES: AtomicU32 = AtomicU32::new(0);
-
 struct Client {
     stream: DuplexStream,
     input: BytesMut,
@@ -44,29 +36,7 @@ struct Client {
 
 impl Client {
     async fn connect() -> Self {
-        let number = DIRECTORIES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("nyala-connection-{}-{number}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        let config = CatalogConfig {
-            data_dir: directory.clone(),
-            ..CatalogConfig::default()
-        };
-        let catalog = Catalog::open(config).await.expect("an empty catalog");
-        catalog.bootstrap(None).await.expect("a new catalog");
-        let start = SessionStart {
-            user: "nyala".into(),
-            database: "nyala".into(),
-            process_id: 1,
-            canceller: None,
-            parameters: Default::default(),
-        };
-        let limits = Limits {
-            memory: 1 << 30,
-            temporary: directory.join(TEMPORARY_FOLDER),
-        };
-        let workload = Workload::new(Handle::current(), &limits).expect("a folder");
-        let server = Arc::new(Server::new(catalog, workload).expect("a server"));
-        let session = Session::start(server, start).await.expect("a session");
+        let (session, directory) = session().await;
         let (client, stream) = duplex(PIPE_BYTES);
         let (stop, stopping) = watch::channel(false);
         let canceller = Canceller::default();

@@ -16,19 +16,22 @@ use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, Volatility};
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use nyala_catalog::Arbiter;
-use nyala_catalog::definitions::Table;
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::{
-    BinaryOperator, ConflictTarget, Delete, Expr, Ident, Insert, LimitClause, OnConflict,
-    OnConflictAction, OnInsert, Query, SelectItem, SetExpr, Statement, TableFactor, Update, Value,
-    VisitMut, visit_expressions, visit_expressions_mut,
+    ConflictTarget, Delete, Expr, Ident, Insert, LimitClause, OnConflict, OnConflictAction,
+    OnInsert, Query, SelectItem, SetExpr, Statement, TableFactor, Update, Value, VisitMut,
+    visit_expressions_mut,
 };
 
-use super::indexed::IndexAccess;
-use super::{Access, Conflict, Key, Kind, PointStatement, RowExprs, Source};
+use super::returning::Returning;
+use super::{Access, Conflict, Kind, PointStatement, RowExprs, Source};
 use crate::sql::dml::{self, Target, aliased, change, insert, internal_table, quoted};
 use crate::sql::planner::Planner;
 use crate::sql::{checks, names, parameters, sequences};
+
+mod keys;
+
+pub(super) use keys::column_of;
 
 /// Internal name of the row that expressions are compiled over.
 const ROW: &str = "point";
@@ -54,16 +57,33 @@ pub fn compile(
         parameters,
     };
     // Whatever cannot be compiled is planned as any other statement, and errors are found there.
-    let (table, kind) = match statement {
-        Statement::Query(query) => compiler.select(query, columns?)?,
-        Statement::Update(update) => compiler.update(update)?,
-        Statement::Delete(delete) => compiler.delete(delete)?,
-        Statement::Insert(insert) => compiler.insert(insert)?,
+    let (target, kind, returning) = match statement {
+        Statement::Query(query) => {
+            let (target, kind) = compiler.select(query, columns?)?;
+            (target, kind, None)
+        }
+        Statement::Update(update) => {
+            let (target, kind) = compiler.update(update)?;
+            (target, kind, update.returning.as_ref())
+        }
+        Statement::Delete(delete) => {
+            let (target, kind) = compiler.delete(delete)?;
+            (target, kind, delete.returning.as_ref())
+        }
+        Statement::Insert(insert) => {
+            let (target, kind) = compiler.insert(insert)?;
+            (target, kind, insert.returning.as_ref())
+        }
         _ => return None,
     };
+    let returning = match returning {
+        Some(items) => Some(Returning::compile(&target, items, columns?)?),
+        None => None,
+    };
     Some(PointStatement {
-        table,
+        table: target.table,
         kind,
+        returning,
         parameters: compiler.parameters,
         definitions: Arc::clone(&compiler.planner.view.definitions),
         epoch,
@@ -79,7 +99,7 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn select(&mut self, query: &Query, columns: &SchemaRef) -> Option<(Arc<Table>, Kind)> {
+    fn select(&mut self, query: &Query, columns: &SchemaRef) -> Option<(Target, Kind)> {
         let plain = query.with.is_none()
             && query.order_by.is_none()
             && query.fetch.is_none()
@@ -125,7 +145,7 @@ impl Compiler<'_> {
         let alias = alias.as_ref().map(|alias| &alias.name);
         let target = Target::find(self.planner, name, alias).ok()?;
         let (access, condition) = self.access(&target, select.selection.as_ref()?)?;
-        if matches!(access, Access::Index(_)) && query.limit_clause.is_some() {
+        if !matches!(access, Access::Key(_)) && query.limit_clause.is_some() {
             return None;
         }
         let mut items = Vec::with_capacity(select.projection.len());
@@ -150,11 +170,11 @@ impl Compiler<'_> {
             row,
             schema: Arc::clone(columns),
         };
-        Some((target.table, kind))
+        Some((target, kind))
     }
 
-    fn update(&mut self, update: &Update) -> Option<(Arc<Table>, Kind)> {
-        if update.from.is_some() || update.returning.is_some() {
+    fn update(&mut self, update: &Update) -> Option<(Target, Kind)> {
+        if update.from.is_some() {
             return None;
         }
         let target = change::update_target(self.planner, update).ok()?;
@@ -171,11 +191,11 @@ impl Compiler<'_> {
         }
         let items = change::new_row_items(&target, &assignments, &assigned).ok()?;
         let row = self.row(&target, expressions(items)?, condition)?;
-        Some((target.table, Kind::Update { key, row }))
+        Some((target, Kind::Update { key, row }))
     }
 
-    fn delete(&mut self, delete: &Delete) -> Option<(Arc<Table>, Kind)> {
-        if delete.using.is_some() || delete.returning.is_some() {
+    fn delete(&mut self, delete: &Delete) -> Option<(Target, Kind)> {
+        if delete.using.is_some() {
             return None;
         }
         let target = change::delete_target(self.planner, delete).ok()?;
@@ -188,11 +208,11 @@ impl Compiler<'_> {
             })
             .collect::<Option<_>>()?;
         let row = self.row(&target, items, condition)?;
-        Some((target.table, Kind::Delete { key, row }))
+        Some((target, Kind::Delete { key, row }))
     }
 
-    fn insert(&mut self, insert: &Insert) -> Option<(Arc<Table>, Kind)> {
-        if insert.returning.is_some() || insert.table_alias.is_some() {
+    fn insert(&mut self, insert: &Insert) -> Option<(Target, Kind)> {
+        if insert.table_alias.is_some() {
             return None;
         }
         let target = insert::target(self.planner, insert).ok()?;
@@ -246,104 +266,7 @@ impl Compiler<'_> {
             }
             Some(_) => return None,
         };
-        Some((table, Kind::Insert { values, conflict }))
-    }
-
-    /// Splits a condition into the key it names and what is left of it.
-    fn key(&mut self, target: &Target, condition: &Expr) -> Option<(Key, Option<Expr>)> {
-        let table = &target.table;
-        if table.codec.has_row_numbers() {
-            return None;
-        }
-        self.equal(target, table.key_columns(), condition)
-    }
-
-    /// The same by the primary key, or by the index of which the condition names the most columns.
-    fn access(&mut self, target: &Target, condition: &Expr) -> Option<(Access, Option<Expr>)> {
-        if let Some((key, rest)) = self.key(target, condition) {
-            return Some((Access::Key(key), rest));
-        }
-        // Closed rows have no index.
-        if target.table.is_hybrid() {
-            return None;
-        }
-        let mut best: Option<(Access, Option<Expr>, usize)> = None;
-        for index in target.table.indexes.iter().filter(|index| index.is_ready()) {
-            let positions: Vec<usize> = index.positions().collect();
-            let least = best.as_ref().map_or(0, |(_, _, width)| *width);
-            for width in (least + 1..=positions.len()).rev() {
-                let leading = positions.get(..width)?;
-                if let Some((key, rest)) = self.equal(target, leading, condition) {
-                    let access = Access::Index(IndexAccess {
-                        index: Arc::clone(index),
-                        key,
-                    });
-                    best = Some((access, rest, width));
-                    break;
-                }
-            }
-        }
-        best.map(|(access, rest, _)| (access, rest))
-    }
-
-    /// Splits a condition into values that some columns, each named once, are equal to, and what is left of it.
-    fn equal(
-        &mut self,
-        target: &Target,
-        columns: &[usize],
-        condition: &Expr,
-    ) -> Option<(Key, Option<Expr>)> {
-        let table = Arc::clone(&target.table);
-        let mut conjuncts = Vec::new();
-        split(condition, &mut conjuncts);
-        let mut keys: Vec<Option<Expr>> = vec![None; columns.len()];
-        let mut rest: Option<Expr> = None;
-        'conjuncts: for conjunct in conjuncts {
-            if let Expr::BinaryOp {
-                left,
-                op: BinaryOperator::Eq,
-                right,
-            } = conjunct
-            {
-                for (column, value) in [(left, right), (right, left)] {
-                    let Some(at) = column_of(target, column) else {
-                        continue;
-                    };
-                    let slot = columns.iter().position(|key| *key == at);
-                    if let Some(slot @ None) = slot.and_then(|slot| keys.get_mut(slot))
-                        && has_no_columns(value)
-                    {
-                        let mut value = value.as_ref().clone();
-                        let column = table.def.columns.get(at)?;
-                        parameters::cast_literal(&mut value, &column.ty).ok()?;
-                        *slot = Some(value);
-                        continue 'conjuncts;
-                    }
-                }
-            }
-            let conjunct = Expr::Nested(Box::new(conjunct.clone()));
-            rest = Some(match rest {
-                None => conjunct,
-                Some(before) => Expr::BinaryOp {
-                    left: Box::new(before),
-                    op: BinaryOperator::And,
-                    right: Box::new(conjunct),
-                },
-            });
-        }
-        let values = self.over_parameters(keys.into_iter().collect::<Option<Vec<_>>>()?)?;
-        for (value, at) in values.iter().zip(columns) {
-            let given = value.data_type(&self.parameters).ok()?;
-            let wanted = table.schema.fields().get(*at)?.data_type();
-            let same_family = given == *wanted
-                || (given.is_signed_integer() && wanted.is_signed_integer())
-                || (given.is_string() && wanted.is_string());
-            if !same_family {
-                return None;
-            }
-        }
-        let columns = columns.to_vec();
-        Some((Key { columns, values }, rest))
+        Some((target, Kind::Insert { values, conflict }))
     }
 
     /// Compiles expressions over the parameters alone.
@@ -380,16 +303,22 @@ impl Compiler<'_> {
             );
         }
         let columns: Vec<usize> = (0..width).filter(|at| read.contains(at)).collect();
-        let fields: Vec<_> = columns
-            .iter()
-            .filter_map(|at| table.schema.fields().get(*at))
-            .chain(self.parameters.fields())
-            .cloned()
+        let parameters = 0..self.parameters.fields().len();
+        let parameters: Vec<usize> = parameters
+            .filter(|at| read.contains(&(width + at)))
             .collect();
+        let read_columns = columns
+            .iter()
+            .filter_map(|at| table.schema.fields().get(*at));
+        let read_parameters = parameters
+            .iter()
+            .filter_map(|at| self.parameters.fields().get(*at));
+        let fields: Vec<_> = read_columns.chain(read_parameters).cloned().collect();
         let schema = Arc::new(Schema::new(fields));
         let reassigned = |expr| reassign_expr_columns(expr, &schema).ok();
         Some(RowExprs {
             columns,
+            parameters,
             condition: match condition {
                 Some(condition) => Some(reassigned(condition)?),
                 None => None,
@@ -491,45 +420,6 @@ fn takes_one_row(limit: Option<&LimitClause>) -> bool {
         }
         Some(_) => false,
     }
-}
-
-fn split<'a>(condition: &'a Expr, conjuncts: &mut Vec<&'a Expr>) {
-    match condition {
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::And,
-            right,
-        } => {
-            split(left, conjuncts);
-            split(right, conjuncts);
-        }
-        Expr::Nested(inner) => split(inner, conjuncts),
-        other => conjuncts.push(other),
-    }
-}
-
-/// The table's column that an expression is.
-fn column_of(target: &Target, expr: &Expr) -> Option<usize> {
-    let name = match expr {
-        Expr::Identifier(name) => name,
-        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
-            [table, name] if names::fold(table) == names::fold(&target.alias) => name,
-            _ => return None,
-        },
-        Expr::Nested(inner) => return column_of(target, inner),
-        _ => return None,
-    };
-    target.column(&names::fold(name)).ok()
-}
-
-fn has_no_columns(expr: &Expr) -> bool {
-    visit_expressions(expr, |part| match part {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Subquery(_) => {
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
-    })
-    .is_continue()
 }
 
 fn expressions(items: Vec<SelectItem>) -> Option<Vec<Expr>> {

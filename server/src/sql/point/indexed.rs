@@ -1,16 +1,16 @@
-//! SELECT of the few rows that have one value in an index.
+//! SELECT of the few rows that have one value in an index, or one out of a list.
 //!
 //! More than a few are left to the planner, which streams them.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::filter_record_batch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use nyala_catalog::index::Index;
 use nyala_catalog::{Catalog, Transaction};
 
+use super::listed::KeyList;
 use super::{Key, PointStatement, RowExprs};
 use crate::error::Result;
 
@@ -20,7 +20,12 @@ const ROWS_MAX: usize = 100;
 /// The values that leading columns of an index are equal to.
 pub(super) struct IndexAccess {
     pub(super) index: Arc<Index>,
-    pub(super) key: Key,
+    pub(super) values: IndexValues,
+}
+
+pub(super) enum IndexValues {
+    One(Key),
+    Listed(KeyList),
 }
 
 impl PointStatement {
@@ -66,8 +71,15 @@ impl PointStatement {
         rows: impl FnOnce(&[ArrayRef]) -> Result<Option<RecordBatch>>,
     ) -> Result<Option<RecordBatch>> {
         let parameters = self.parameter_row(values)?;
-        let Some(columns) = access.key.evaluate(&self.table, &parameters)? else {
-            return Ok(Some(RecordBatch::new_empty(Arc::clone(schema))));
+        let columns = match &access.values {
+            IndexValues::One(key) => match key.evaluate(&self.table, &parameters)? {
+                Some(columns) => columns,
+                None => return Ok(Some(RecordBatch::new_empty(Arc::clone(schema)))),
+            },
+            IndexValues::Listed(list) => match list.evaluate(&self.table, &parameters)? {
+                Some(columns) => columns,
+                None => return Ok(None),
+            },
         };
         let Some(found) = rows(&columns)? else {
             return Ok(None);
@@ -77,45 +89,4 @@ impl PointStatement {
         }
         row.results(schema, &found, values).map(Some)
     }
-}
-
-impl RowExprs {
-    /// The results over several rows.
-    fn results(
-        &self,
-        schema: &SchemaRef,
-        rows: &RecordBatch,
-        parameters: &[ScalarValue],
-    ) -> Result<RecordBatch> {
-        let count = rows.num_rows();
-        let mut columns = rows.columns().to_vec();
-        for value in parameters {
-            columns.push(value.to_array_of_size(count)?);
-        }
-        let mut input = batch(&self.schema, columns, count)?;
-        if let Some(condition) = &self.condition {
-            let truth = condition.evaluate(&input)?.into_array(count)?;
-            if let Some(truth) = truth.as_boolean_opt() {
-                input = filter_record_batch(&input, truth)?;
-            }
-        }
-        let count = input.num_rows();
-        let mut items = Vec::with_capacity(self.items.len());
-        for (item, field) in self.items.iter().zip(schema.fields()) {
-            let item = item.evaluate(&input)?.into_array(count)?;
-            items.push(match item.data_type() == field.data_type() {
-                true => item,
-                false => arrow::compute::cast(&item, field.data_type())?,
-            });
-        }
-        batch(schema, items, count)
-    }
-}
-
-fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let schema = Arc::clone(schema);
-    Ok(RecordBatch::try_new_with_options(
-        schema, columns, &options,
-    )?)
 }
