@@ -3,7 +3,6 @@
 //!
 //! Such functions are built into a plan; but for those of the library no name in a query finds them.
 
-use std::fmt::Write;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -41,10 +40,7 @@ impl Datum for Argument {
     }
 }
 
-/// Bytes of an expression's name from which on a hash stands for its arguments.
-///
-/// DataFusion writes the name of each call anew whenever it asks for its type, with the names of all calls in it: whole names would
-/// make planning take time by the cube of the nesting, and a sum of hundreds of terms is nested that deep.
+/// Bytes of a call's name from which on a hash stands for its arguments.
 const NAME_BYTES_MAX: usize = 512;
 
 /// What a kernel computes: as many values as the longest argument has.
@@ -58,6 +54,12 @@ pub struct Kernel {
     zone: TimeZone,
     body: Body,
     signature: Signature,
+    /// Name of the one call that was made of it.
+    ///
+    /// DataFusion asks for the name of a call, which has the names of all calls in it, whenever it asks for its type: if names were
+    /// written anew each time, planning would take time by the cube of the nesting, and a sum of hundreds of terms is nested
+    /// that deep. What planning makes of the arguments later does not change the name.
+    call: Option<String>,
 }
 
 impl Kernel {
@@ -74,6 +76,7 @@ impl Kernel {
             zone,
             body,
             signature: Signature::variadic_any(Volatility::Immutable),
+            call: None,
         }
     }
 
@@ -84,9 +87,20 @@ impl Kernel {
     }
 
     /// The function applied to arguments.
-    pub fn call(self, arguments: Vec<Expr>) -> Expr {
+    pub fn call(mut self, arguments: Vec<Expr>) -> Expr {
+        self.call = Some(name_of_call(self.name, &arguments));
         ScalarUDF::from(self).call(arguments)
     }
+}
+
+fn name_of_call(function: &str, arguments: &[Expr]) -> String {
+    let names = arguments.iter().map(|one| one.schema_name().to_string());
+    let name = format!("{function}({})", names.collect::<Vec<_>>().join(","));
+    if name.len() <= NAME_BYTES_MAX {
+        return name;
+    }
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&name);
+    format!("{function}(#{hash:016x})")
 }
 
 impl PartialEq for Kernel {
@@ -114,18 +128,8 @@ impl ScalarUDFImpl for Kernel {
     }
 
     fn schema_name(&self, args: &[Expr]) -> DataFusionResult<String> {
-        let mut name = format!("{}(", self.name);
-        for (at, argument) in args.iter().enumerate() {
-            let separator = if at > 0 { "," } else { "" };
-            // Writing to a string does not fail.
-            let _ = write!(name, "{separator}{}", argument.schema_name());
-        }
-        name.push(')');
-        if name.len() > NAME_BYTES_MAX {
-            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&name);
-            name = format!("{}(#{hash:016x})", self.name);
-        }
-        Ok(name)
+        let made = self.call.clone();
+        Ok(made.unwrap_or_else(|| name_of_call(self.name, args)))
     }
 
     fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {

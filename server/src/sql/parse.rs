@@ -14,6 +14,7 @@ use crate::sql::precedence;
 pub mod cursors;
 mod deferrable;
 pub mod definitions;
+mod depth;
 
 use cursors::Fetch;
 pub use deferrable::DEFERRABLE;
@@ -63,6 +64,7 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|error| syntax_error(sql, &ParserError::TokenizerError(error.to_string())))?;
+    depth::limit_stretches(&tokens).map_err(|error| syntax_error(sql, &error))?;
     let (tokens, deferrable) = deferrable::leave_out(tokens);
     let mut parser = Parser::new(dialect_of(&tokens))
         .with_recursion_limit(NESTING_MAX)
@@ -228,6 +230,7 @@ fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
         Some(declare) => declare,
         None => parser.parse_statement()?,
     };
+    depth::limit(&mut statement)?;
     precedence::restore(&mut statement);
     let statement = into_to_create(statement);
     Ok(Tree::Sql(Box::new(statement)))
@@ -333,7 +336,8 @@ fn syntax_error(sql: &str, error: &ParserError) -> PgError {
     let message = match error {
         ParserError::RecursionLimitExceeded => {
             return PgError::new("54001", "stack depth limit exceeded").with_hint(format!(
-                "Statements can be nested {NESTING_MAX} levels deep."
+                "Statements can be nested {NESTING_MAX} levels deep, expressions of operators {}.",
+                depth::DEPTH_MAX
             ));
         }
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
@@ -436,10 +440,15 @@ pub fn position_of_string(sql: &str, text: &str) -> Option<usize> {
 /// Parses an expression that the catalog keeps as text (a default, a closing rule).
 pub fn parse_expression(text: &str) -> Result<sqlparser::ast::Expr> {
     let dialect = PLAIN_DIALECT;
+    let tokens = Tokenizer::new(&dialect, text)
+        .tokenize_with_location()
+        .map_err(ParserError::from)?;
+    depth::limit_stretches(&tokens)?;
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(NESTING_MAX)
-        .try_with_sql(text)?;
+        .with_tokens_with_locations(tokens);
     let mut expr = parser.parse_expr()?;
+    depth::limit(&mut expr)?;
     precedence::restore(&mut expr);
     let next = parser.peek_token();
     if next.token != Token::EOF {
@@ -459,6 +468,7 @@ pub fn parse_query(text: &str) -> Result<Box<sqlparser::ast::Query>> {
         .with_recursion_limit(NESTING_MAX)
         .with_tokens_with_locations(tokens);
     let mut query = parser.parse_query()?;
+    depth::limit(&mut query)?;
     precedence::restore(&mut query);
     Ok(query)
 }

@@ -14,15 +14,13 @@ use rand::{Rng, SeedableRng};
 
 use super::ledger::{Ledger, Row};
 use super::load::{self, DEFINITION, FIXTURE, FIXTURE_ROWS, INDEX, KEYS_PER_WRITER};
-use crate::harness::server::{DATABASE, Options, Server};
+use crate::harness::server::{DATABASE, Options, SWEEP_ALL, Server};
 use crate::harness::wire::Wire;
 
 const WRITERS: i64 = 4;
 const READERS: usize = 2;
 /// A named step is reached within this, or the server has no such step.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
-/// What a move takes out of the row store is swept, however few rows these are.
-const SWEEPS: &str = "row_store::sweep_all=return";
 /// Faults shown; the rest are only counted.
 const FAULTS_SHOWN: usize = 10;
 
@@ -114,7 +112,7 @@ impl Rounds {
         let outcome = self.load_and_end(end).and_then(|()| {
             // Recovery comes with and without sweeps.
             let options = match round % 2 {
-                0 => Options::failpoint(SWEEPS),
+                0 => Options::failpoint(SWEEP_ALL),
                 _ => Options::default(),
             };
             self.server.start_again(options)?;
@@ -130,8 +128,8 @@ impl Rounds {
     fn load_and_end(&mut self, end: End) -> Result<(), Failed> {
         if let End::AtStep { step, passes } = end {
             let action = match passes {
-                0 => format!("{SWEEPS};{step}=return"),
-                passes => format!("{SWEEPS};{step}={passes}*off->return"),
+                0 => format!("{SWEEP_ALL};{step}=return"),
+                passes => format!("{SWEEP_ALL};{step}={passes}*off->return"),
             };
             self.server.kill();
             self.server.start_again(Options::failpoint(&action))?;

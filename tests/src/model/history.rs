@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use super::check;
 use super::flat::Flat;
 use super::step::Dml;
-use crate::harness::server::{DATABASE, Server};
+use crate::harness::server::{DATABASE, Options, SWEEP_ALL, Server};
 use crate::harness::wire::{Format, Reply, Wire, WireError};
 
 /// The table under test.
@@ -163,7 +163,12 @@ const LOG_SHOWN: usize = 25;
 
 /// Runs a history of `steps` events; a failure names the seed and the last statements.
 pub fn run(kind: Kind, seed: u64, steps: u64) -> Result<Done, Failed> {
-    Server::fresh()?.scope(|server| {
+    // Few rows are moved here: in every second history they are swept nevertheless.
+    let options = match seed % 2 {
+        0 => Options::default(),
+        _ => Options::failpoint(SWEEP_ALL),
+    };
+    Server::start(options)?.scope(|server| {
         let mut wire = server.connect()?;
         let mut random = StdRng::seed_from_u64(seed);
         wire.simple(&kind.definition(&mut random))?;
