@@ -311,7 +311,10 @@ impl Session {
         statement: ParsedStatement,
         types: &[u32],
     ) -> Result<Prepared> {
-        let ParsedStatement { tree, sql } = statement;
+        let ParsedStatement { mut tree, sql } = statement;
+        if let Tree::Sql(statement) = &mut tree {
+            parameters::drop_void(statement.as_mut(), types);
+        }
         // In a failed block nothing is planned; what may run there has no columns.
         if self.transaction_status() == TransactionStatus::Failed {
             let parameter_types = parameters::settle(BTreeMap::new(), types)?;
@@ -386,7 +389,9 @@ impl Session {
         let statement = match tree {
             Tree::Sql(statement) => statement,
             Tree::Fetch(fetch) => return Ok((none()?, self.fetched_columns(fetch))),
-            Tree::CreateExternalTable(_) | Tree::Define(_) => return Ok((none()?, None)),
+            Tree::CreateExternalTable(_) | Tree::Define(_) | Tree::TwoPhase(_) => {
+                return Ok((none()?, None));
+            }
         };
         match statement.as_ref() {
             Statement::Query(query) => {

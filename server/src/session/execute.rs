@@ -76,6 +76,7 @@ impl Session {
     ) -> Result<Outcome> {
         let statement = match tree {
             Tree::Sql(statement) => Some(statement.as_ref()),
+            Tree::TwoPhase(statement) => return self.two_phase(statement),
             Tree::CreateExternalTable(_) | Tree::Define(_) | Tree::Fetch(_) => None,
         };
         self.check_not_failed(statement)?;
@@ -326,7 +327,9 @@ impl Session {
             Tree::Define(definition) => {
                 return Ok(ddl::define(&planner, transaction, definition)?.into());
             }
-            Tree::Fetch(_) => return Err(PgError::internal("FETCH writes nothing")),
+            Tree::Fetch(_) | Tree::TwoPhase(_) => {
+                return Err(PgError::internal(format!("{} writes nothing", verb(tree))));
+            }
         };
         if dml::is_dml(statement) {
             let changed = dml::run(&mut planner, transaction, statement).await?;
@@ -428,7 +431,7 @@ impl Session {
         Ok(self.server.catalog.drop_database(name).await?)
     }
 
-    fn refuse_in_block(&self, what: &str) -> Result<()> {
+    pub(super) fn refuse_in_block(&self, what: &str) -> Result<()> {
         if self.state.transaction().is_some() {
             return Err(PgError::new(
                 sqlstate::ACTIVE_SQL_TRANSACTION,
@@ -493,6 +496,7 @@ fn verb(tree: &Tree) -> String {
         Tree::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_string(),
         Tree::Define(definition) => definition.verb().to_string(),
         Tree::Fetch(_) => "FETCH".to_string(),
+        Tree::TwoPhase(statement) => statement.verb().to_string(),
         Tree::Sql(statement) => {
             let text = statement.to_string();
             let words: Vec<_> = text

@@ -45,7 +45,7 @@ use sqlparser::ast::{
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, NYALA, PG_CATALOG, SystemView};
-use crate::pgwire::decode::InputSettings;
+use crate::pgwire::decode::{InputSettings, scalar_at};
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::names::{self, RelationName};
 use crate::sql::origin::Origin;
@@ -244,6 +244,12 @@ impl Planner {
         let plan = casts::resolve_unknown_literals(plan, &self.input)?;
         let plan = plan.transform_up_with_subqueries(retyped::unnested)?.data;
         let plan = plan.transform_up_with_subqueries(numeric::averages)?.data;
+        let plan = plan
+            .transform_up_with_subqueries(retyped::resolve_subqueries)?
+            .data;
+        let plan = plan
+            .transform_up_with_subqueries(retyped::work_tables)?
+            .data;
         normalize::bound_scalar_subqueries(plan)
     }
 
@@ -431,7 +437,7 @@ impl Planner {
         let one_row =
             RecordBatch::try_new_with_options(Arc::clone(none.inner()), Vec::new(), &one_row)?;
         let value = compiled.evaluate(&one_row)?.into_array(1)?;
-        Ok(Some(ScalarValue::try_from_array(&value, 0)?))
+        Ok(Some(scalar_at(&value, 0)?))
     }
 
     fn sequence_context(&self) -> SequenceContext {
