@@ -776,6 +776,14 @@ fn located(error: PgError, sql: &str) -> PgError {
             None => error,
         };
     }
+    if error.code == sqlstate::UNDEFINED_FUNCTION && error.position.is_none() {
+        let name = error.message.strip_prefix("function ");
+        let name = name.and_then(|rest| rest.split_once('('));
+        return match name.and_then(|(name, _)| parse::position_of_name(sql, name)) {
+            Some(position) => error.with_position(position),
+            None => error,
+        };
+    }
     let named = matches!(
         error.code,
         sqlstate::UNDEFINED_TABLE | sqlstate::UNDEFINED_COLUMN

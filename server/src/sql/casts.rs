@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StringViewBuilder};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
+use arrow::error::ArrowError;
 use bytes::BytesMut;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
@@ -524,6 +525,23 @@ pub fn to_text(values: &ArrayRef, ty: &SqlType, format: &FormatSettings) -> Resu
         }
     }
     Ok(Arc::new(builder.finish()))
+}
+
+/// Values as another Arrow type. Arrow's own cast takes lists for the same whose items differ in what they are told to be.
+pub fn as_type(values: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> {
+    match (ty, values.as_list_opt::<i32>()) {
+        (DataType::List(item), Some(list)) => {
+            let items = as_type(list.values(), item.data_type())?;
+            let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
+            Ok(Arc::new(ListArray::try_new(
+                Arc::clone(item),
+                offsets,
+                items,
+                nulls,
+            )?))
+        }
+        _ => arrow::compute::cast(values, ty),
+    }
 }
 
 /// Converts a query's result column to the type of the column it is stored in.

@@ -40,6 +40,7 @@ mod single_row;
 mod values;
 
 pub use calls::SERIES;
+pub use functions::calls_aggregate_or_set;
 pub use labels::column_label;
 
 /// Rewrites a statement, query or expression in place.

@@ -7,11 +7,9 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::sql::expressions::field_of;
-use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, Result as DataFusionResult, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result as DataFusionResult};
 use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_nested::expr_fn::{array_element, make_array};
@@ -24,7 +22,10 @@ use datafusion::logical_expr::{
 };
 use nyala_catalog::types::{PG_TYPE_KEY, SqlType};
 
-use crate::error::{PgError, Result, sqlstate};
+use crate::error::{PgError, sqlstate};
+use crate::pgwire::decode::scalar_at;
+use crate::sql::casts;
+use crate::sql::expressions::field_of;
 
 /// `nyala_retyped(value)`: the same value, of another SQL type.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,29 +71,15 @@ impl ScalarUDFImpl for Retyped {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         let missing = || PgError::internal("nyala_retyped takes one argument");
         let value = args.args.first().ok_or_else(missing)?;
-        let DataType::List(item) = self.ty.arrow_type() else {
-            return value.cast_to(&self.ty.arrow_type(), None);
-        };
-        let list = |values: &ArrayRef| -> Result<ListArray> {
-            let values = match values.data_type() {
-                DataType::List(_) => Arc::clone(values),
-                _ => arrow::compute::cast(values, &self.ty.arrow_type())?,
-            };
-            let list = values.as_list::<i32>();
-            // A field of a list is its items' type; only their metadata may differ without a cast.
-            let items = arrow::compute::cast(list.values(), item.data_type())?;
-            Ok(ListArray::try_new(
-                Arc::clone(&item),
-                list.offsets().clone(),
-                items,
-                list.nulls().cloned(),
-            )?)
-        };
+        let ty = self.ty.arrow_type();
+        if !matches!(ty, DataType::List(_)) {
+            return value.cast_to(&ty, None);
+        }
         Ok(match value {
-            ColumnarValue::Array(values) => ColumnarValue::Array(Arc::new(list(values)?)),
+            ColumnarValue::Array(values) => ColumnarValue::Array(casts::as_type(values, &ty)?),
             ColumnarValue::Scalar(value) => {
-                let list = list(&value.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::List(Arc::new(list)))
+                let list = casts::as_type(&value.to_array()?, &ty)?;
+                ColumnarValue::Scalar(scalar_at(&list, 0)?)
             }
         })
     }
