@@ -59,9 +59,18 @@ pub fn rewrite(factor: &mut TableFactor) {
             with_ordinality: false,
             ..
         } => {
-            let unnests = system_name(name).as_deref() == Some("unnest");
-            if unnests && let Some(array_exprs) = expressions(args) {
-                *factor = unnest(array_exprs, alias.take());
+            let function = system_name(name);
+            let Some(arguments) = expressions(args) else {
+                return;
+            };
+            match function.as_deref() {
+                Some("unnest") => *factor = unnest(arguments, alias.take()),
+                Some("generate_series") => {
+                    let series = build::call(calls::SERIES, arguments);
+                    let alias = named_column(alias.take(), "generate_series");
+                    *factor = unnest(vec![series], alias);
+                }
+                _ => {}
             }
         }
         TableFactor::UNNEST {
