@@ -78,6 +78,18 @@ pub enum SqlType {
     Regtype,
     /// `regproc`: the function's OID, which prints as its name. System relations only.
     Regproc,
+    /// `xid`: Arrow `Int32`, without sign. System relations only.
+    Xid,
+    /// `inet`: Arrow `Utf8View`. System relations and functions only.
+    Inet,
+    /// `aclitem`: always NULL. System relations only.
+    Aclitem,
+    /// `pg_node_tree`: an expression as text. System relations only.
+    NodeTree,
+    /// `anyarray`: always NULL. System relations only.
+    Anyarray,
+    /// `pg_lsn`: always NULL. System relations only.
+    Lsn,
     /// `void`: empty text. Results of functions only.
     Void,
     /// `int2vector`: space-separated text. System relations only.
@@ -94,7 +106,7 @@ impl SqlType {
         match self {
             Self::Bool => DataType::Boolean,
             Self::Int2 => DataType::Int16,
-            Self::Int4 | Self::Oid | Self::Regproc => DataType::Int32,
+            Self::Int4 | Self::Oid | Self::Regproc | Self::Xid => DataType::Int32,
             Self::Int8 => DataType::Int64,
             Self::Float4 => DataType::Float32,
             Self::Float8 => DataType::Float64,
@@ -119,6 +131,11 @@ impl SqlType {
             | Self::Char
             | Self::Regclass
             | Self::Regtype
+            | Self::Inet
+            | Self::Aclitem
+            | Self::NodeTree
+            | Self::Anyarray
+            | Self::Lsn
             | Self::Void
             | Self::Int2vector
             | Self::Oidvector => DataType::Utf8View,
@@ -198,10 +215,14 @@ impl SqlType {
             Self::Regproc => 24,
             Self::Text => 25,
             Self::Oid => 26,
+            Self::Xid => 28,
             Self::Oidvector => 30,
             Self::Json => 114,
+            Self::NodeTree => 194,
             Self::Float4 => 700,
             Self::Float8 => 701,
+            Self::Inet => 869,
+            Self::Aclitem => 1033,
             Self::Bpchar(_) => 1042,
             Self::Varchar(_) => 1043,
             Self::Date => 1082,
@@ -212,8 +233,10 @@ impl SqlType {
             Self::Numeric(_) => 1700,
             Self::Regclass => 2205,
             Self::Regtype => 2206,
+            Self::Anyarray => 2277,
             Self::Void => 2278,
             Self::Uuid => 2950,
+            Self::Lsn => 3220,
             Self::Jsonb => 3802,
             Self::Array(element) => element.array_oid(),
         }
@@ -247,8 +270,12 @@ impl SqlType {
             Self::Numeric(_) => 1231,
             Self::Regclass => 2210,
             Self::Regtype => 2211,
-            // There is no array of it.
-            Self::Void => 0,
+            Self::Xid => 1011,
+            Self::Aclitem => 1034,
+            Self::Inet => 1041,
+            Self::Lsn => 3221,
+            // There is no array of these.
+            Self::Void | Self::NodeTree | Self::Anyarray => 0,
             Self::Uuid => 2951,
             Self::Jsonb => 3807,
             Self::Array(element) => element.array_oid(),
@@ -270,6 +297,7 @@ impl SqlType {
             24 => Some(Self::Regproc),
             25 => Some(Self::Text),
             26 => Some(Self::Oid),
+            28 => Some(Self::Xid),
             30 => Some(Self::Oidvector),
             114 => Some(Self::Json),
             700 => Some(Self::Float4),
@@ -289,10 +317,13 @@ impl SqlType {
             3802 => Some(Self::Jsonb),
             1000 => element(Self::Bool),
             1001 => element(Self::Bytea),
+            1002 => element(Self::Char),
             1003 => element(Self::Name),
             1005 => element(Self::Int2),
             1007 => element(Self::Int4),
+            1008 => element(Self::Regproc),
             1009 => element(Self::Text),
+            1011 => element(Self::Xid),
             1014 => element(Self::Bpchar(None)),
             1015 => element(Self::Varchar(None)),
             1016 => element(Self::Int8),
@@ -306,6 +337,8 @@ impl SqlType {
             1187 => element(Self::Interval),
             199 => element(Self::Json),
             1231 => element(Self::Numeric(None)),
+            2210 => element(Self::Regclass),
+            2211 => element(Self::Regtype),
             2951 => element(Self::Uuid),
             3807 => element(Self::Jsonb),
             _ => None,
@@ -318,8 +351,14 @@ impl SqlType {
             Self::Bool | Self::Char => 1,
             Self::Int2 => 2,
             Self::Int4 | Self::Float4 | Self::Date | Self::Oid => 4,
-            Self::Regclass | Self::Regtype | Self::Regproc | Self::Void => 4,
-            Self::Int8 | Self::Float8 | Self::Time | Self::Timestamp | Self::Timestamptz => 8,
+            Self::Regclass | Self::Regtype | Self::Regproc | Self::Xid | Self::Void => 4,
+            Self::Lsn
+            | Self::Int8
+            | Self::Float8
+            | Self::Time
+            | Self::Timestamp
+            | Self::Timestamptz => 8,
+            Self::Aclitem => 12,
             Self::Interval | Self::Uuid => 16,
             Self::Name => 64,
             _ => -1,
@@ -339,6 +378,33 @@ impl SqlType {
             }
             Self::Array(element) => element.modifier(),
             _ => -1,
+        }
+    }
+
+    /// Whether columns of users' tables can have this type.
+    pub fn is_storable(&self) -> bool {
+        match self {
+            Self::Array(element) => element.is_storable(),
+            Self::Regclass
+            | Self::Regtype
+            | Self::Regproc
+            | Self::Xid
+            | Self::Void
+            | Self::Int2vector
+            | Self::Oidvector
+            | Self::Oid
+            | Self::Name
+            | Self::Char => false,
+            other => other.has_input(),
+        }
+    }
+
+    /// Whether statements can make values of this type; if not, only system relations have it.
+    pub fn has_input(&self) -> bool {
+        match self {
+            Self::Array(element) => element.has_input(),
+            Self::Inet | Self::Aclitem | Self::NodeTree | Self::Anyarray | Self::Lsn => false,
+            _ => true,
         }
     }
 
@@ -383,6 +449,12 @@ impl fmt::Display for SqlType {
             Self::Char => f.write_str("\"char\""),
             Self::Regclass => f.write_str("regclass"),
             Self::Regtype => f.write_str("regtype"),
+            Self::Xid => f.write_str("xid"),
+            Self::Inet => f.write_str("inet"),
+            Self::Aclitem => f.write_str("aclitem"),
+            Self::NodeTree => f.write_str("pg_node_tree"),
+            Self::Anyarray => f.write_str("anyarray"),
+            Self::Lsn => f.write_str("pg_lsn"),
             Self::Void => f.write_str("void"),
             Self::Regproc => f.write_str("regproc"),
             Self::Int2vector => f.write_str("int2vector"),
@@ -445,6 +517,12 @@ impl FromStr for SqlType {
             "\"char\"" => Self::Char,
             "regclass" => Self::Regclass,
             "regtype" => Self::Regtype,
+            "xid" => Self::Xid,
+            "inet" => Self::Inet,
+            "aclitem" => Self::Aclitem,
+            "pg_node_tree" => Self::NodeTree,
+            "anyarray" => Self::Anyarray,
+            "pg_lsn" => Self::Lsn,
             "void" => Self::Void,
             "regproc" => Self::Regproc,
             "int2vector" => Self::Int2vector,
@@ -500,6 +578,12 @@ mod tests {
             SqlType::Char,
             SqlType::Regclass,
             SqlType::Int2vector,
+            SqlType::Xid,
+            SqlType::Inet,
+            SqlType::Aclitem,
+            SqlType::NodeTree,
+            SqlType::Anyarray,
+            SqlType::Lsn,
         ];
         let arrays: Vec<_> = scalars
             .iter()

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use arrow::datatypes::DataType;
 use datafusion::common::{DataFusionError, SchemaError};
 use nyala_catalog::error::{CatalogError, ErrorKind};
 use nyala_catalog::storage_failure;
+use nyala_catalog::types::SqlType;
 use nyala_udfs::JsonError;
 use sqlparser::parser::ParserError;
 
@@ -564,6 +566,23 @@ fn schema_error(error: &SchemaError) -> PgError {
     }
 }
 
+/// 42804 for a condition of another type.
+pub fn not_boolean(place: &str, ty: &str) -> PgError {
+    PgError::new(
+        sqlstate::DATATYPE_MISMATCH,
+        format!("argument of {place} must be type boolean, not type {ty}"),
+    )
+}
+
+/// The SQL name of an Arrow type that an error message names.
+fn sql_name(arrow: Option<&str>) -> String {
+    let arrow = arrow.unwrap_or_default().trim();
+    match arrow.parse::<DataType>() {
+        Ok(ty) => SqlType::of_arrow(&ty).to_string(),
+        Err(_) => arrow.to_lowercase(),
+    }
+}
+
 /// DataFusion's planner has one variant for most mistakes of a user; the text tells them apart.
 fn plan_error(message: String) -> PgError {
     let first_line = message.lines().next().unwrap_or_default().to_string();
@@ -601,12 +620,24 @@ fn plan_error(message: String) -> PgError {
     if message.contains("OFFSET must be >= 0") {
         return PgError::new("2201X", "OFFSET must not be negative");
     }
+    // HAVING has the same error; which of the two it was, is not told.
     if message.contains("Cannot create filter with non-boolean predicate") {
-        return PgError::new(
-            sqlstate::DATATYPE_MISMATCH,
-            "argument of WHERE must be type boolean",
-        )
-        .with_detail(first_line);
+        return not_boolean("WHERE", &sql_name(message.rsplit(' ').next()));
+    }
+    if message.contains("Unary operator 'NOT' requires a boolean expression") {
+        return not_boolean("NOT", &sql_name(message.rsplit(' ').next()));
+    }
+    if message.contains("Join condition must be boolean type") {
+        return not_boolean("JOIN/ON", &sql_name(message.rsplit(' ').next()));
+    }
+    if let Some((_, operands)) = message.split_once("logical boolean operation ") {
+        let mut words = operands.split(' ');
+        let (left, op, right) = (words.next(), words.next(), words.next());
+        let wrong = if left == Some("Boolean") { right } else { left };
+        return not_boolean(op.unwrap_or_default(), &sql_name(wrong));
+    }
+    if let Some(error) = subscript_error(&message) {
+        return error;
     }
     if message.contains("Cannot coerce") || message.contains("Cannot infer common") {
         return PgError::new(sqlstate::UNDEFINED_FUNCTION, first_line);
@@ -617,7 +648,24 @@ fn plan_error(message: String) -> PgError {
     PgError::syntax(first_line)
 }
 
+/// What a subscript that fits no array, and nothing else either, is answered with.
+fn subscript_error(message: &str) -> Option<PgError> {
+    let (_, ty) = message.split_once("Cannot access field at argument 1: type ")?;
+    let arrow = ty.split(" is not ").next().unwrap_or_default();
+    let message = match arrow.starts_with("List(") {
+        true => "array subscript must have type integer".to_string(),
+        false => {
+            let ty = sql_name(Some(arrow));
+            format!("cannot subscript type {ty} because it does not support subscripting")
+        }
+    };
+    Some(PgError::new(sqlstate::DATATYPE_MISMATCH, message))
+}
+
 fn execution_error(message: String) -> PgError {
+    if let Some(error) = subscript_error(&message) {
+        return error;
+    }
     let code =
         if message.contains("more than one row") || message.contains("returned more than one") {
             return PgError::new(

@@ -29,12 +29,14 @@ use crate::session::backend::Backend;
 
 mod activity;
 mod comments;
+mod descriptions;
 mod entries;
 mod functions;
 mod information_schema;
 mod keys;
 pub mod names;
 mod objects;
+mod operators;
 mod ordered_set;
 pub mod procedures;
 mod relations;
@@ -43,6 +45,7 @@ mod sequences;
 mod sets;
 mod shape;
 pub mod single_value;
+mod time_zones;
 mod types;
 
 pub use functions::{array_literal, function, function_names};
@@ -273,6 +276,8 @@ pub fn relation(view: &SystemView, schema: &str, name: &str) -> Option<Result<Re
             .or_else(|| comments::rows(view, shape))
             .or_else(|| objects::rows(view, shape))
             .or_else(|| types::rows(shape))
+            .or_else(|| time_zones::rows(shape))
+            .or_else(|| operators::rows(shape))
             .or_else(|| procedures::rows(shape))
             .or_else(|| activity::rows(view, shape))
     };
@@ -296,6 +301,12 @@ fn relation_names() -> impl Iterator<Item = (&'static str, &'static str, Oid)> {
 /// OID of a system relation.
 pub fn relation_oid(schema: &str, name: &str) -> Option<Oid> {
     shape::find(schema, name).map(|shape| shape.oid)
+}
+
+/// OID of what is a table of `pg_catalog` in PostgreSQL, and not a view.
+pub fn table_oid(name: &str) -> Option<Oid> {
+    let shape = shape::find(PG_CATALOG, name)?;
+    (!shape.is_view).then_some(shape.oid)
 }
 
 /// Whether a relation of `pg_catalog` is about things that Nyala does not have, so that it never has rows.

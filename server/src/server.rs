@@ -21,6 +21,7 @@ use crate::session::cancel::Canceller;
 use crate::sql::date_comparison::DateComparison;
 use crate::sql::integers::IntegerPlanner;
 use crate::sql::join_order;
+use crate::sql::jsonb::JsonbPlanner;
 use crate::sql::numeric::NumericPlanner;
 use crate::sql::operators::IntervalPlanner;
 use crate::sql::retyped::ArrayPlanner;
@@ -62,6 +63,7 @@ impl Server {
         options.execution.listing_table_ignore_subdirectory = false;
         let mut planners = nyala_udfs::expr_planners();
         planners.push(Arc::new(IntervalPlanner));
+        planners.push(Arc::new(JsonbPlanner));
         planners.push(Arc::new(NumericPlanner));
         planners.push(Arc::new(IntegerPlanner));
         planners.push(Arc::new(ArrayPlanner));

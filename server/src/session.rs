@@ -46,6 +46,7 @@ pub mod cursors;
 mod ending;
 mod execute;
 mod indexing;
+mod located;
 mod outdated;
 pub mod portals;
 pub mod prepared;
@@ -56,6 +57,7 @@ mod transaction;
 mod variables;
 
 pub use copying::CopyIn;
+use located::located;
 use outdated::NO_EPOCH;
 use portals::Portals;
 use prepared::Statements;
@@ -311,7 +313,10 @@ impl Session {
         statement: ParsedStatement,
         types: &[u32],
     ) -> Result<Prepared> {
-        let ParsedStatement { tree, sql } = statement;
+        let ParsedStatement { mut tree, sql } = statement;
+        if let Tree::Sql(statement) = &mut tree {
+            parameters::drop_void(statement.as_mut(), types);
+        }
         // In a failed block nothing is planned; what may run there has no columns.
         if self.transaction_status() == TransactionStatus::Failed {
             let parameter_types = parameters::settle(BTreeMap::new(), types)?;
@@ -386,7 +391,9 @@ impl Session {
         let statement = match tree {
             Tree::Sql(statement) => statement,
             Tree::Fetch(fetch) => return Ok((none()?, self.fetched_columns(fetch))),
-            Tree::CreateExternalTable(_) | Tree::Define(_) => return Ok((none()?, None)),
+            Tree::CreateExternalTable(_) | Tree::Define(_) | Tree::TwoPhase(_) => {
+                return Ok((none()?, None));
+            }
         };
         match statement.as_ref() {
             Statement::Query(query) => {
@@ -750,45 +757,6 @@ impl Session {
             options.execution.target_partitions = threads;
         }
         planner
-    }
-}
-
-/// Adds where in the query an unknown name or a malformed literal stands.
-fn located(error: PgError, sql: &str) -> PgError {
-    let malformed = matches!(
-        error.code,
-        sqlstate::INVALID_TEXT_REPRESENTATION
-            | sqlstate::DATETIME_FIELD_OVERFLOW
-            | sqlstate::INVALID_DATETIME_FORMAT
-    );
-    if malformed && error.position.is_none() {
-        let literal = error
-            .message
-            .split_once(": \"")
-            .and_then(|(_, literal)| literal.strip_suffix('"'));
-        return match literal.and_then(|text| parse::position_of_string(sql, text)) {
-            Some(position) => error.with_position(position),
-            None => error,
-        };
-    }
-    let named = matches!(
-        error.code,
-        sqlstate::UNDEFINED_TABLE | sqlstate::UNDEFINED_COLUMN
-    );
-    // As PostgreSQL: what a query names has a position, what DROP names has none.
-    let words = ["relation ", "column ", "missing FROM-clause "];
-    let queried = words.iter().any(|word| error.message.starts_with(word));
-    if !named || !queried || error.position.is_some() {
-        return error;
-    }
-    let quoted = error.message.split('"').nth(1);
-    let bare = || error.message.split(' ').nth(1);
-    match quoted
-        .or_else(bare)
-        .and_then(|name| parse::position_of_name(sql, name))
-    {
-        Some(position) => error.with_position(position),
-        None => error,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::pg_catalog::objects::DESCRIPTIONS;
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
-use crate::pg_catalog::{PG_CATALOG, SystemView, keys, relation_oid};
+use crate::pg_catalog::{PG_CATALOG, SystemView, descriptions, keys, relation_oid};
 
 /// The rows of a relation of this file.
 pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
@@ -52,7 +52,8 @@ pub fn of_object(view: &SystemView, oid: Oid, catalog: Option<&str>) -> Option<S
             && *known != "pg_database"
             && catalog.is_none_or(|wanted| wanted == *known)
     });
-    found.map(|(_, _, text)| text)
+    let found = found.map(|(_, _, text)| text);
+    found.or_else(|| descriptions::find(oid, catalog).map(str::to_string))
 }
 
 fn pg_description(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
@@ -68,6 +69,14 @@ fn pg_description(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
                 ("description", text.into()),
             ])?;
         }
+    }
+    for known in descriptions::all() {
+        let catalog = relation_oid(PG_CATALOG, known.catalog);
+        rows.push([
+            ("objoid", known.oid.into()),
+            ("classoid", catalog.unwrap_or_default().into()),
+            ("description", known.text.into()),
+        ])?;
     }
     let classes = relation_oid(PG_CATALOG, "pg_class").unwrap_or_default();
     for entry in view.entries().users() {

@@ -8,6 +8,7 @@ use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
 use crate::pg_catalog::SystemView;
+use crate::pg_catalog::entries::Kind;
 use crate::pg_catalog::relations::{DEFAULT_COLLATION_OID, format_name};
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
@@ -15,14 +16,20 @@ use crate::pg_catalog::shape::Shape;
 /// OID of the access method of primary keys, PostgreSQL's `btree`.
 pub const BTREE_OID: Oid = 403;
 
-/// OID of the table access method of tables that lie in the row store only.
-pub const ROW_STORE_OID: Oid = 13_300;
+/// OID of the table access method of tables that lie in the row store only: it is what others call `heap`.
+pub const ROW_STORE_OID: Oid = 2;
 
 /// OID of the table access method of tables with a closed part.
 pub const HYBRID_OID: Oid = 13_301;
 
 /// OID of the tablespace of everything.
 pub const DEFAULT_TABLESPACE_OID: Oid = 1_663;
+
+/// OID of the tablespace of what all databases share.
+const GLOBAL_TABLESPACE_OID: Oid = 1_664;
+
+/// `lc_collate` and `lc_ctype` of every database.
+const DATABASE_LOCALE: &str = "C.UTF-8";
 
 /// OID of the language of functions written in the server itself.
 pub const INTERNAL_LANGUAGE_OID: Oid = 12;
@@ -45,8 +52,8 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
         "pg_language" => pg_language(shape),
         "pg_opclass" => pg_opclass(shape),
         "pg_tablespace" => pg_tablespace(shape),
-        "pg_foreign_data_wrapper" => pg_foreign_data_wrapper(shape),
-        "pg_foreign_server" => pg_foreign_server(shape),
+        "pg_foreign_data_wrapper" => pg_foreign_data_wrapper(view, shape),
+        "pg_foreign_server" => pg_foreign_server(view, shape),
         _ => return None,
     })
 }
@@ -121,8 +128,9 @@ fn pg_database(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("datallowconn", true.into()),
             ("datconnlimit", (-1).into()),
             ("dattablespace", DEFAULT_TABLESPACE_OID.into()),
-            ("datcollate", "C".into()),
-            ("datctype", "C".into()),
+            // Text is ordered by its bytes, and upper case is that of all letters.
+            ("datcollate", DATABASE_LOCALE.into()),
+            ("datctype", DATABASE_LOCALE.into()),
         ])?;
     }
     rows.finish()
@@ -145,7 +153,7 @@ fn pg_roles(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("rolcreaterole", role.superuser.into()),
             ("rolcreatedb", role.superuser.into()),
             ("rolcanlogin", true.into()),
-            ("rolreplication", false.into()),
+            ("rolreplication", role.superuser.into()),
             ("rolbypassrls", role.superuser.into()),
             ("rolconnlimit", (-1).into()),
             ("rolpassword", verifier),
@@ -162,7 +170,7 @@ fn pg_user(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("usesysid", role.oid.into()),
             ("usecreatedb", role.superuser.into()),
             ("usesuper", role.superuser.into()),
-            ("userepl", false.into()),
+            ("userepl", role.superuser.into()),
             ("usebypassrls", role.superuser.into()),
             ("passwd", "********".into()),
         ])?;
@@ -194,7 +202,7 @@ fn pg_am(shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
     let methods = [
         (BTREE_OID, "btree", "i"),
-        (ROW_STORE_OID, "row_store", "t"),
+        (ROW_STORE_OID, "heap", "t"),
         (HYBRID_OID, "hybrid", "t"),
     ];
     for (oid, name, kind) in methods {
@@ -259,16 +267,38 @@ fn pg_opclass(shape: &Shape) -> Result<RecordBatch> {
 
 fn pg_tablespace(shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
-    rows.push([
-        ("oid", DEFAULT_TABLESPACE_OID.into()),
-        ("spcname", "pg_default".into()),
-        ("spcowner", BOOTSTRAP_ROLE_OID.into()),
-    ])?;
+    let spaces = [
+        (DEFAULT_TABLESPACE_OID, "pg_default"),
+        (GLOBAL_TABLESPACE_OID, "pg_global"),
+    ];
+    for (oid, name) in spaces {
+        rows.push([
+            ("oid", oid.into()),
+            ("spcname", name.into()),
+            ("spcowner", BOOTSTRAP_ROLE_OID.into()),
+        ])?;
+    }
     rows.finish()
 }
 
-fn pg_foreign_data_wrapper(shape: &Shape) -> Result<RecordBatch> {
+/// The formats of the external tables that there are.
+fn formats(view: &SystemView) -> Vec<ExternalFormat> {
+    let used = |format: &ExternalFormat| {
+        view.entries().users().any(
+            |entry| matches!(&entry.kind, Kind::External { format: known, .. } if known == format),
+        )
+    };
+    [ExternalFormat::Parquet, ExternalFormat::Delta]
+        .into_iter()
+        .filter(used)
+        .collect()
+}
+
+fn pg_foreign_data_wrapper(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
+    if formats(view).is_empty() {
+        return rows.finish();
+    }
     rows.push([
         ("oid", WRAPPER_OID.into()),
         ("fdwname", "nyala_files".into()),
@@ -278,9 +308,9 @@ fn pg_foreign_data_wrapper(shape: &Shape) -> Result<RecordBatch> {
 }
 
 /// psql wants a server for each foreign table: an external table's is its format.
-fn pg_foreign_server(shape: &Shape) -> Result<RecordBatch> {
+fn pg_foreign_server(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
-    for format in [ExternalFormat::Parquet, ExternalFormat::Delta] {
+    for format in formats(view) {
         rows.push([
             ("oid", server_oid(format).into()),
             ("srvname", format_name(format).into()),
@@ -292,7 +322,7 @@ fn pg_foreign_server(shape: &Shape) -> Result<RecordBatch> {
 }
 
 /// What Nyala itself describes: catalog, OID and text.
-pub const DESCRIPTIONS: [(&str, Oid, &str); 5] = [
+pub const DESCRIPTIONS: [(&str, Oid, &str); 10] = [
     ("pg_namespace", PG_CATALOG_OID, "system catalog schema"),
     ("pg_namespace", PUBLIC_SCHEMA_OID, "standard public schema"),
     (
@@ -300,7 +330,16 @@ pub const DESCRIPTIONS: [(&str, Oid, &str); 5] = [
         NYALA_SCHEMA_OID,
         "procedures and system relations of Nyala",
     ),
+    ("pg_am", BTREE_OID, "b-tree index access method"),
     ("pg_am", ROW_STORE_OID, "all rows in the row store"),
+    (
+        "pg_collation",
+        DEFAULT_COLLATION_OID,
+        "database's default collation",
+    ),
+    ("pg_collation", 950, "standard C collation"),
+    ("pg_collation", 951, "standard POSIX collation"),
+    ("pg_language", INTERNAL_LANGUAGE_OID, "built-in functions"),
     (
         "pg_am",
         HYBRID_OID,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanBuilder, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
-    Int64Builder, ListArray, NullBufferBuilder, OffsetBufferBuilder, RecordBatch,
-    RecordBatchOptions, StringViewBuilder, TimestampMicrosecondBuilder, new_null_array,
+    Int64Builder, IntervalMonthDayNanoBuilder, ListArray, NullBufferBuilder, OffsetBufferBuilder,
+    RecordBatch, RecordBatchOptions, StringViewBuilder, TimestampMicrosecondBuilder,
+    new_null_array,
 };
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit};
 use nyala_catalog::types::SqlType;
 
 use crate::error::{PgError, Result};
@@ -173,7 +174,7 @@ impl<'a> Rows<'a> {
 fn unused_value(ty: &SqlType) -> Cell {
     match ty {
         SqlType::Bool => false.into(),
-        SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid => Cell::Int(0),
+        SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid | SqlType::Xid => Cell::Int(0),
         SqlType::Float4 | SqlType::Float8 => Cell::Float(0.0),
         SqlType::Array(_) => Cell::List(Vec::new()),
         SqlType::Regproc => Cell::Int(0),
@@ -220,6 +221,11 @@ pub fn array(data_type: &DataType, cells: &[Cell]) -> Result<ArrayRef> {
         DataType::Timestamp(TimeUnit::Microsecond, zone) => primitive!(
             TimestampMicrosecondBuilder::with_capacity(rows).with_timezone_opt(zone.clone()),
             Cell::Int(value) => *value
+        ),
+        // Microseconds.
+        DataType::Interval(IntervalUnit::MonthDayNano) => primitive!(
+            IntervalMonthDayNanoBuilder::with_capacity(rows),
+            Cell::Int(value) => IntervalMonthDayNano::new(0, 0, value.saturating_mul(1_000))
         ),
         DataType::Utf8View => {
             primitive!(StringViewBuilder::with_capacity(rows), Cell::Text(value) => value.as_ref())

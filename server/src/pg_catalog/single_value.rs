@@ -13,6 +13,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
 
 use crate::error::{PgError, sqlstate};
+use crate::pgwire::decode::scalar_at;
 
 /// `nyala_single_value(x)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -82,7 +83,7 @@ impl SingleValueAccumulator {
             return Err(PgError::new(sqlstate::CARDINALITY_VIOLATION, message).into());
         }
         if count > 0 {
-            self.value = ScalarValue::try_from_array(values, position)?;
+            self.value = scalar_at(values, position)?;
         }
         Ok(())
     }

@@ -11,9 +11,10 @@ use nyala_catalog::definitions::{BOOTSTRAP_ROLE_OID, Oid, PG_CATALOG_OID};
 use nyala_catalog::types::SqlType;
 
 use crate::error::Result;
-use crate::pg_catalog::procedures;
+use crate::pg_catalog::names::split_name;
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
+use crate::pg_catalog::{PG_CATALOG, procedures};
 
 /// How PostgreSQL holds a value of a type.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +133,8 @@ pub fn display(oid: Oid, modifier: Option<i32>) -> Option<String> {
         return Some(match row.name {
             "timetz" => "time with time zone".to_string(),
             "varbit" => "bit varying".to_string(),
+            // A key word.
+            "any" => "\"any\"".to_string(),
             name => name.to_string(),
         });
     };
@@ -167,20 +170,29 @@ pub fn find(text: &str) -> Option<(Oid, i32)> {
     if let Ok(ty) = name.to_lowercase().parse::<SqlType>() {
         return Some((ty.oid(), ty.modifier()));
     }
+    if name.contains(['"', '.']) && !name.ends_with("[]") {
+        // Without quotes a name can be one of several words; with them it is the one in `pg_type`.
+        return match split_name(text).ok()?.as_slice() {
+            [schema, name] if schema == PG_CATALOG => named(name),
+            [name] => named(name),
+            _ => None,
+        };
+    }
     if let Some(element) = name.strip_suffix("[]") {
         let row = by_oid(find(element)?.0)?;
         return (row.array != 0).then_some((row.array, -1));
     }
-    let name = match name {
-        "time with time zone" => "timetz",
-        "bit varying" => "varbit",
-        other => other.trim_matches('"'),
-    };
-    TYPES
-        .names
-        .get(name)
-        .and_then(|position| TYPES.list.get(*position))
-        .map(|row| (row.oid, -1))
+    match name {
+        "time with time zone" => named("timetz"),
+        "bit varying" => named("varbit"),
+        other => named(other),
+    }
+}
+
+fn named(name: &str) -> Option<(Oid, i32)> {
+    let position = TYPES.names.get(name)?;
+    let row = TYPES.list.get(*position)?;
+    Some((row.oid, -1))
 }
 
 /// The rows of a relation of this file.
@@ -245,6 +257,11 @@ mod tests {
         assert_eq!(shown(2206, None), "regtype");
         assert_eq!(find("int8"), Some((20, -1)));
         assert_eq!(find("pg_catalog.inet"), Some((869, -1)));
+        assert_eq!(find("\"pg_catalog\".\"timestamptz\""), Some((1184, -1)));
+        assert_eq!(find("pg_catalog.\"_int4\""), Some((1007, -1)));
+        assert_eq!(find("\"char\""), Some((18, -1)));
+        assert_eq!(find("public.int4"), None);
+        assert_eq!(find("\"Int4\""), None);
         assert_eq!(find("nothing"), None);
     }
 }

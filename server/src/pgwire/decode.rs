@@ -16,16 +16,17 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BinaryViewBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+    Array, ArrayRef, AsArray, BinaryViewBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
     Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder,
     IntervalMonthDayNanoBuilder, ListArray, NullBufferBuilder, StringViewBuilder,
     Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
-use datafusion::common::ScalarValue;
+use datafusion::common::{Result as DataFusionResult, ScalarValue};
 use nyala_catalog::types::{NUMERIC_DEFAULT, SqlType, UTC};
 
+pub use datetime::ABBREVIATIONS as ZONE_ABBREVIATIONS;
 pub use interval::parse_interval;
 
 use super::encode::{DateOrder, TimeZone};
@@ -146,7 +147,7 @@ impl ColumnParser {
             SqlType::Int2 => Builder::Int2(Int16Builder::new()),
             SqlType::Int4 => Builder::Int4(Int32Builder::new()),
             SqlType::Int8 => Builder::Int8(Int64Builder::new()),
-            SqlType::Oid | SqlType::Regproc => Builder::Oid(Int32Builder::new()),
+            SqlType::Oid | SqlType::Regproc | SqlType::Xid => Builder::Oid(Int32Builder::new()),
             SqlType::Float4 => Builder::Float4(Float32Builder::new()),
             SqlType::Float8 => Builder::Float8(Float64Builder::new()),
             SqlType::Numeric(_) => {
@@ -175,6 +176,11 @@ impl ColumnParser {
             | SqlType::Char
             | SqlType::Regclass
             | SqlType::Regtype
+            | SqlType::Inet
+            | SqlType::Aclitem
+            | SqlType::NodeTree
+            | SqlType::Anyarray
+            | SqlType::Lsn
             | SqlType::Void
             | SqlType::Int2vector
             | SqlType::Oidvector => Builder::Text(StringViewBuilder::new()),
@@ -356,8 +362,15 @@ pub fn parse_scalar(
 ) -> Result<ScalarValue, ValueError> {
     let mut parser = ColumnParser::new(ty, settings);
     parser.append_text(text)?;
-    ScalarValue::try_from_array(parser.finish().as_ref(), 0)
-        .map_err(|error| ValueError::new("XX000", error.to_string()))
+    scalar_at(&parser.finish(), 0).map_err(|error| ValueError::new("XX000", error.to_string()))
+}
+
+/// One value of an array. A list keeps what its elements are besides their Arrow type, which `ScalarValue::try_from_array` forgets.
+pub fn scalar_at(values: &ArrayRef, row: usize) -> DataFusionResult<ScalarValue> {
+    match values.as_list_opt::<i32>() {
+        Some(lists) if row < lists.len() => Ok(ScalarValue::List(Arc::new(lists.slice(row, 1)))),
+        _ => ScalarValue::try_from_array(values, row),
+    }
 }
 
 /// Precision and scale that values of a numeric type are stored with.

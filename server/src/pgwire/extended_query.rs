@@ -12,7 +12,7 @@ use nyala_catalog::types::SqlType;
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::connection::Connection;
 use crate::pgwire::copy;
-use crate::pgwire::decode::{ColumnParser, InputSettings, ValueError};
+use crate::pgwire::decode::{ColumnParser, InputSettings, ValueError, scalar_at};
 use crate::pgwire::encode::{Format, FormatSettings, RowEncoder};
 use crate::pgwire::messages::backend;
 use crate::pgwire::messages::frontend::{Bind, Target};
@@ -359,7 +359,7 @@ fn decode_parameter(
             }
         },
     }
-    ScalarValue::try_from_array(parser.finish().as_ref(), 0)
+    scalar_at(&parser.finish(), 0)
         .map_err(|error| ValueError::new(sqlstate::INTERNAL_ERROR, error.to_string()))
 }
 

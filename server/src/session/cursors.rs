@@ -46,6 +46,12 @@ impl Session {
                 "DECLARE CURSOR can only be used in transaction blocks",
             ));
         }
+        if !query.locks.is_empty() {
+            return Err(PgError::unsupported(
+                "cursors with FOR UPDATE and FOR SHARE are not supported",
+            )
+            .with_hint("Lock the rows with a query before the cursor is declared."));
+        }
         check_query(query)?;
         self.portals.check_new(&name)?;
         let mut planner = self.reading_planner(scope)?;

@@ -86,6 +86,7 @@ impl Session {
     ) -> Result<Outcome> {
         let statement = match tree {
             Tree::Sql(statement) => Some(statement.as_ref()),
+            Tree::TwoPhase(statement) => return self.two_phase(statement),
             Tree::CreateExternalTable(_) | Tree::Define(_) | Tree::Fetch(_) => None,
         };
         self.check_not_failed(statement)?;
@@ -111,9 +112,19 @@ impl Session {
         self.note_reads(statement)?;
         match statement {
             Statement::Query(query) => {
+                // Without a transaction that goes on a lock ends at once.
+                let locks = !query.locks.is_empty()
+                    && (scope != Scope::Alone || self.state.transaction().is_some());
+                if locks {
+                    return self.write(tree, scope, cancel).await;
+                }
+                if !query.locks.is_empty() {
+                    self.refuse_read_only(&verb(tree))?;
+                }
                 check_query(query)?;
                 // Planned with the settings as they were: `current_setting` beside `set_config` tells the old value.
                 let mut planner = self.reading_planner(scope)?;
+                dml::check_locks(&planner, query)?;
                 let configured = self.set_config(query)?;
                 let query = configured.as_ref().unwrap_or(query);
                 let stream = cancel.run(query::run(&mut planner, query)).await?;
@@ -333,7 +344,9 @@ impl Session {
             Tree::Define(definition) => {
                 return Ok(ddl::define(&planner, transaction, definition)?.into());
             }
-            Tree::Fetch(_) => return Err(PgError::internal("FETCH writes nothing")),
+            Tree::Fetch(_) | Tree::TwoPhase(_) => {
+                return Err(PgError::internal(format!("{} writes nothing", verb(tree))));
+            }
         };
         if dml::is_dml(statement) {
             let changed = dml::run(&mut planner, transaction, statement).await?;
@@ -431,7 +444,7 @@ impl Session {
         Ok(self.server.catalog.drop_database(name).await?)
     }
 
-    fn refuse_in_block(&self, what: &str) -> Result<()> {
+    pub(super) fn refuse_in_block(&self, what: &str) -> Result<()> {
         if self.state.transaction().is_some() {
             return Err(PgError::new(
                 sqlstate::ACTIVE_SQL_TRANSACTION,
@@ -472,13 +485,6 @@ fn is_discard_all(statement: &Statement) -> bool {
 
 /// Parts of a query that the planner would pass over.
 pub(super) fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
-    if !query.locks.is_empty() {
-        return Err(
-            PgError::unsupported("FOR UPDATE and FOR SHARE are not supported").with_hint(
-                "Transactions have snapshot isolation: a conflicting write fails with 40001.",
-            ),
-        );
-    }
     match query.body.as_ref() {
         SetExpr::Select(select) if select.into.is_some() => {
             Err(PgError::syntax("SELECT ... INTO is not allowed here"))
@@ -496,7 +502,13 @@ fn verb(tree: &Tree) -> String {
         Tree::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_string(),
         Tree::Define(definition) => definition.verb().to_string(),
         Tree::Fetch(_) => "FETCH".to_string(),
+        Tree::TwoPhase(statement) => statement.verb().to_string(),
         Tree::Sql(statement) => {
+            if let Statement::Query(query) = statement.as_ref()
+                && let Some(lock) = query.locks.first()
+            {
+                return format!("SELECT FOR {}", lock.lock_type);
+            }
             let text = statement.to_string();
             let words: Vec<_> = text
                 .split_whitespace()

@@ -9,6 +9,7 @@ use super::backend::BackendMark;
 use super::{Outcome, Session, TransactionStatus};
 use crate::clock;
 use crate::error::{PgError, Result, sqlstate};
+use crate::sql::parse::two_phase::TwoPhase;
 use crate::sql::{names, parse};
 
 /// Savepoints open at the same time in one block.
@@ -93,6 +94,39 @@ impl Session {
             };
         }
         Ok(())
+    }
+
+    /// Two-phase commit is switched off, as it is in PostgreSQL unless `max_prepared_transactions` says otherwise.
+    pub(super) fn two_phase(&mut self, statement: &TwoPhase) -> Result<Outcome> {
+        match statement {
+            TwoPhase::Prepare => {
+                let State::Block(block) = &self.state else {
+                    self.notices.push(PgError::warning(
+                        sqlstate::NO_ACTIVE_SQL_TRANSACTION,
+                        "there is no transaction in progress",
+                    ));
+                    return Ok(Outcome::Done("ROLLBACK".to_string()));
+                };
+                let failed = block.failed;
+                self.roll_back();
+                if failed {
+                    return Ok(Outcome::Done("ROLLBACK".to_string()));
+                }
+                Err(PgError::new(
+                    sqlstate::NOT_IN_PREREQUISITE_STATE,
+                    "prepared transactions are disabled",
+                )
+                .with_hint("Set max_prepared_transactions to a nonzero value."))
+            }
+            TwoPhase::Finish { verb, name } => {
+                self.check_not_failed(None)?;
+                self.refuse_in_block(verb)?;
+                Err(PgError::new(
+                    sqlstate::UNDEFINED_OBJECT,
+                    format!("prepared transaction with identifier \"{name}\" does not exist"),
+                ))
+            }
+        }
     }
 
     /// Runs BEGIN, COMMIT, ROLLBACK and savepoint statements; `None` for all others.

@@ -9,14 +9,14 @@ use arrow::datatypes::{Schema, SchemaRef};
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::{
     ContextModifier, DiscardObject, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    ObjectName, Query, Reset, Set, Statement, UnaryOperator, Value, visit_expressions,
-    visit_expressions_mut,
+    ObjectName, Query, Reset, Set, SetSessionAuthorizationParam, SetSessionAuthorizationParamKind,
+    Statement, UnaryOperator, Value, visit_expressions, visit_expressions_mut,
 };
 
 use super::{Outcome, RowsTag, Session, State};
 use crate::error::{PgError, Result, sqlstate};
 use crate::notifications::Listening;
-use crate::sql::query;
+use crate::sql::{names, query};
 
 impl Session {
     /// Runs a statement about settings; `None` for all others.
@@ -29,9 +29,11 @@ impl Session {
             Statement::Reset(reset) => {
                 match &reset.reset {
                     Reset::ALL => self.settings.reset_all(),
-                    Reset::ConfigurationParameter(name) => {
-                        self.settings.reset(&parameter_name(name))?;
-                    }
+                    Reset::ConfigurationParameter(name) => match parameter_name(name) {
+                        // A session's role never changes.
+                        name if is_role(&name) => {}
+                        name => self.settings.reset(&name)?,
+                    },
                 }
                 Ok(Some(Outcome::Done("RESET".to_string())))
             }
@@ -133,10 +135,39 @@ impl Session {
             } => Ok(()),
             Set::SetRole {
                 role_name: Some(role),
-                ..
-            } if role.value == self.user => Ok(()),
+                context_modifier,
+            } => self.take_role(role, *context_modifier),
+            Set::SetSessionAuthorization(SetSessionAuthorizationParam { scope, kind }) => {
+                match kind {
+                    SetSessionAuthorizationParamKind::Default => Ok(()),
+                    SetSessionAuthorizationParamKind::User(role) => {
+                        self.take_role(role, Some(*scope))
+                    }
+                }
+            }
             other => Err(PgError::unsupported(format!("{other} is not supported"))),
         }
+    }
+
+    /// The session's role is all that there is to become.
+    fn take_role(&mut self, role: &Ident, scope: Option<ContextModifier>) -> Result<()> {
+        let name = match role.quote_style {
+            Some('\'') => role.value.clone(),
+            _ => names::fold(role),
+        };
+        if name != self.user {
+            return Err(PgError::new(
+                sqlstate::INVALID_PARAMETER_VALUE,
+                format!("role \"{name}\" does not exist"),
+            ));
+        }
+        if scope == Some(ContextModifier::Local) && !matches!(self.state, State::Block(_)) {
+            self.notices.push(PgError::warning(
+                sqlstate::NO_ACTIVE_SQL_TRANSACTION,
+                "SET LOCAL can only be used in transaction blocks",
+            ));
+        }
+        Ok(())
     }
 
     /// Does the `set_config(name, value, is_local)` calls of a query, whose arguments have to be constants, and
@@ -227,6 +258,12 @@ impl Session {
         };
         Ok(RecordBatch::try_new(self.show_columns(variable)?, columns)?)
     }
+}
+
+fn is_role(parameter: &str) -> bool {
+    ["role", "session_authorization"]
+        .iter()
+        .any(|role| parameter.eq_ignore_ascii_case(role))
 }
 
 /// The arguments of a call of `set_config`.

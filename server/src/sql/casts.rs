@@ -4,12 +4,14 @@
 //! [`resolve_unknown_literals`] runs on the plan before type coercion, [`rewrite_casts`] after it.
 //! [`assign`] converts query results to the types of the columns they are stored in.
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int32Array, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, Int32Array, ListArray, StringViewBuilder};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
+use arrow::error::ArrowError;
 use bytes::BytesMut;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
@@ -21,7 +23,7 @@ use datafusion::logical_expr::{
 };
 use nyala_catalog::types::SqlType;
 
-use crate::error::{PgError, Result, sqlstate};
+use crate::error::{PgError, Result, not_boolean, sqlstate};
 use crate::pg_catalog::procedures;
 use crate::pgwire::decode::{InputSettings, ValueError, parse_scalar, parse_text_array};
 use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn, TimeZone};
@@ -197,7 +199,33 @@ fn resolve(
                 .collect::<DataFusionResult<_>>()?;
             Ok(Transformed::yes(Expr::InList(list)))
         }
+        Expr::Case(mut case) if case.expr.is_none() => {
+            for (when, _) in &mut case.when_then_expr {
+                condition(when, schema, "CASE/WHEN", input)?;
+            }
+            Ok(Transformed::yes(Expr::Case(case)))
+        }
         other => Ok(Transformed::no(other)),
+    }
+}
+
+/// A condition is a boolean, or a literal that can be read as one; else 42804.
+fn condition(
+    expr: &mut Expr,
+    schema: &DFSchema,
+    place: &str,
+    input: &InputSettings,
+) -> DataFusionResult<()> {
+    if let Some(text) = literal_text(expr) {
+        *expr = value(text, &SqlType::Bool, input)?;
+        return Ok(());
+    }
+    match expr.get_type(schema) {
+        Ok(DataType::Boolean | DataType::Null) | Err(_) => Ok(()),
+        Ok(_) => {
+            let ty = field_of(expr, schema).map(|field| SqlType::of_field(&field));
+            Err(not_boolean(place, &ty?.to_string()).into())
+        }
     }
 }
 
@@ -284,8 +312,13 @@ fn rewrite(
         return Ok(Transformed::no(Expr::Cast(cast)));
     }
     // The same goes for text that is a name or a document.
+    let is = SqlType::of_field(&cast.field);
+    if from_text && to_text && matches!(is, SqlType::Name | SqlType::Char) {
+        let function = ScalarUDF::from(TextInput::new(is, input));
+        return Ok(Transformed::yes(function.call(vec![*cast.expr])));
+    }
     if from.data_type() == to && from_text {
-        let (was, is) = (SqlType::of_field(&from), SqlType::of_field(&cast.field));
+        let was = SqlType::of_field(&from);
         return Ok(match was == is {
             true => Transformed::no(Expr::Cast(cast)),
             false => Transformed::yes(Retyped::call(is, *cast.expr)),
@@ -303,7 +336,13 @@ fn rewrite(
     if to_text && !from_text && !from.data_type().is_null() {
         let function = ScalarUDF::from(TextOutput::new(SqlType::of_field(&from), format));
         let text = function.call(vec![*cast.expr]);
-        return Ok(Transformed::yes(text));
+        return Ok(Transformed::yes(match is {
+            SqlType::Text => text,
+            SqlType::Name | SqlType::Char => {
+                ScalarUDF::from(TextInput::new(is, input)).call(vec![text])
+            }
+            is => Retyped::call(is, text),
+        }));
     }
     if to.is_integer() && (from.data_type().is_decimal() || from.data_type().is_floating()) {
         let rounded = match from.data_type() {
@@ -488,6 +527,23 @@ pub fn to_text(values: &ArrayRef, ty: &SqlType, format: &FormatSettings) -> Resu
     Ok(Arc::new(builder.finish()))
 }
 
+/// Values as another Arrow type. Arrow's own cast takes lists for the same whose items differ in what they are told to be.
+pub fn as_type(values: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> {
+    match (ty, values.as_list_opt::<i32>()) {
+        (DataType::List(item), Some(list)) => {
+            let items = as_type(list.values(), item.data_type())?;
+            let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
+            Ok(Arc::new(ListArray::try_new(
+                Arc::clone(item),
+                offsets,
+                items,
+                nulls,
+            )?))
+        }
+        _ => arrow::compute::cast(values, ty),
+    }
+}
+
 /// Converts a query's result column to the type of the column it is stored in.
 pub fn assign(
     values: &ArrayRef,
@@ -544,6 +600,25 @@ pub fn assign(
         )
         .with_hint("You will need to rewrite or cast the expression."));
     }
+    if let (DataType::List(item), Some(list)) = (&target, values.as_list_opt::<i32>()) {
+        // The SQL type of the items is no part of what Arrow's cast compares.
+        let field =
+            Field::new(from.name(), list.value_type(), true).with_metadata(item_metadata(list));
+        let items = assign(
+            list.values(),
+            &field,
+            &SqlType::of_field(item),
+            input,
+            format,
+        )?;
+        let list = ListArray::try_new(
+            Arc::clone(item),
+            list.offsets().clone(),
+            items,
+            list.nulls().cloned(),
+        )?;
+        return Ok(Arc::new(list));
+    }
     let values = if target.is_integer()
         && (values.data_type().is_decimal() || values.data_type().is_floating())
     {
@@ -565,6 +640,13 @@ pub fn assign(
         }
         _ => PgError::from(error),
     })
+}
+
+fn item_metadata(list: &ListArray) -> HashMap<String, String> {
+    match list.data_type() {
+        DataType::List(item) => item.metadata().clone(),
+        _ => HashMap::new(),
+    }
 }
 
 fn round_half_away(values: &ArrayRef) -> Result<ArrayRef> {

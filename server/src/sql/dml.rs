@@ -1,4 +1,4 @@
-//! INSERT, UPDATE and DELETE: each becomes a query for the rows to write, whose result goes to the
+//! INSERT, UPDATE and DELETE, and SELECT that locks: each becomes a query for the rows to write, whose result goes to the
 //! transaction.
 //!
 //! The query is built from the statement's own tree, so that subqueries, joins and WHERE mean what
@@ -28,6 +28,7 @@ use crate::sql::{casts, parse, query};
 pub(super) mod change;
 pub(super) mod insert;
 mod joined;
+mod lock;
 
 use joined::Joined;
 
@@ -55,10 +56,19 @@ pub struct Analysed {
 
 /// Whether this file runs the statement.
 pub fn is_dml(statement: &Statement) -> bool {
-    matches!(
-        statement,
-        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_)
-    )
+    match statement {
+        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => true,
+        Statement::Query(query) => !query.locks.is_empty(),
+        _ => false,
+    }
+}
+
+/// The error of a query whose rows cannot be locked as it asks for.
+pub fn check_locks(planner: &Planner, query: &Query) -> Result<()> {
+    match query.locks.is_empty() {
+        true => Ok(()),
+        false => lock::check(planner, query),
+    }
 }
 
 /// Runs a statement in a transaction.
@@ -72,6 +82,7 @@ pub async fn run(
         Statement::Insert(insert) => insert::run(planner, transaction, insert).await,
         Statement::Update(update) => change::update(planner, transaction, update).await,
         Statement::Delete(delete) => change::delete(planner, transaction, delete).await,
+        Statement::Query(query) => lock::run(planner, transaction, query).await,
         _ => Err(PgError::internal("not a data-changing statement")),
     }
 }

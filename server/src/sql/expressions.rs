@@ -17,6 +17,8 @@ pub fn field_of(expr: &Expr, schema: &DFSchema) -> Result<FieldRef> {
             let ty = expr.get_type(schema)?;
             Ok(Arc::new(Field::new("", ty, true)))
         }
+        // What the value was before says nothing of what it is cast to.
+        Expr::Cast(cast) => Ok(Arc::clone(&cast.field)),
         other => Ok(other.to_field(schema)?.1),
     }
 }

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Datum};
 use arrow::datatypes::DataType;
-use datafusion::common::{Result as DataFusionResult, ScalarValue};
+use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::error::Result;
+use crate::pgwire::decode::scalar_at;
 use crate::pgwire::encode::TimeZone;
 
 /// One argument: a column, or one value for all rows.
@@ -152,7 +153,7 @@ impl ScalarUDFImpl for Kernel {
         }
         let values = (self.body)(&arguments, self.zone)?;
         if arguments.iter().all(Argument::is_scalar) {
-            let value = ScalarValue::try_from_array(&values, 0)?;
+            let value = scalar_at(&values, 0)?;
             return Ok(ColumnarValue::Scalar(value));
         }
         Ok(ColumnarValue::Array(values))

@@ -15,7 +15,8 @@ use std::ops::ControlFlow;
 
 use datafusion::logical_expr::LogicalPlan;
 use sqlparser::ast::{
-    BinaryOperator, Expr, ObjectName, Query, Select, TableFactor, VisitMut, VisitorMut,
+    BinaryOperator, Expr, ObjectName, Query, Select, TableFactor, UnaryOperator, VisitMut,
+    VisitorMut,
 };
 
 use crate::error::{PgError, Result};
@@ -31,11 +32,15 @@ mod from;
 mod functions;
 mod labels;
 mod lateral;
+mod membership;
 mod quantified;
+mod recursion;
 mod sequences;
 mod single_row;
+mod values;
 
 pub use calls::SERIES;
+pub use functions::calls_aggregate_or_set;
 pub use labels::column_label;
 
 /// Rewrites a statement, query or expression in place.
@@ -69,6 +74,7 @@ impl VisitorMut for Normalizer {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PgError> {
         self.depth += 1;
+        values::with_subqueries(query);
         labels::order_by_position(query);
         ControlFlow::Continue(())
     }
@@ -82,7 +88,13 @@ impl VisitorMut for Normalizer {
         // Names come from the expressions as they were written, so before anything changes them.
         labels::label_columns(select, self.depth == 1);
         empty::drop_subqueries_over_nothing(select);
-        functions::resolve_table_oids(select);
+        functions::resolve_system_columns(select);
+        if let Some(condition) = &mut select.selection {
+            casts::condition(condition);
+        }
+        if let Some(condition) = &mut select.having {
+            casts::condition(condition);
+        }
         casts::show_names(select);
         ControlFlow::Continue(())
     }
@@ -105,6 +117,21 @@ impl VisitorMut for Normalizer {
         plain_operator(expr);
         drop_collation(expr);
         like_escape(expr);
+        match expr {
+            Expr::UnaryOp {
+                op: UnaryOperator::Not,
+                expr,
+            } => casts::condition(expr),
+            Expr::BinaryOp {
+                left,
+                op: BinaryOperator::And | BinaryOperator::Or,
+                right,
+            } => {
+                casts::condition(left);
+                casts::condition(right);
+            }
+            _ => {}
+        }
         casts::large_number(expr);
         casts::cast(expr);
         functions::keyword(expr);

@@ -210,7 +210,13 @@ pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>
             _ => None,
         })
         .collect();
-    if found.iter().all(Option::is_none) && told.iter().all(Option::is_none) {
+    let exact: Vec<bool> = aggregate
+        .aggr_expr
+        .iter()
+        .map(|expr| is_deviation(expr, &schema))
+        .collect();
+    let none = found.iter().all(Option::is_none) && told.iter().all(Option::is_none);
+    if none && !exact.contains(&true) {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
     }
     let mut computed: Vec<Expr> = Vec::new();
@@ -238,8 +244,14 @@ pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>
     for at in 0..groups {
         results.push(Expr::Column(Column::from(inner_schema.qualified_field(at))));
     }
-    for ((expr, average), told) in aggregate.aggr_expr.iter().zip(&found).zip(told) {
+    let kinds = found.iter().zip(told).zip(exact);
+    for (expr, ((average, told), exact)) in aggregate.aggr_expr.iter().zip(kinds) {
         results.push(match average {
+            None if exact => {
+                let result = DataType::Decimal128(DECIMAL128_MAX_PRECISION, SCALE);
+                let deviation = Expr::Cast(Cast::new(Box::new(output(expr)), result));
+                deviation.alias(expr.schema_name().to_string())
+            }
             None => match told {
                 Some(ty) => Retyped::call(ty, output(expr)).alias(expr.schema_name().to_string()),
                 None => output(expr),
@@ -254,6 +266,19 @@ pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>
     }
     let projection = Projection::try_new(results, Arc::new(LogicalPlan::Aggregate(inner)))?;
     Ok(Transformed::yes(LogicalPlan::Projection(projection)))
+}
+
+/// Whether an aggregate is a deviation or variance of exact numbers. It is computed with floats, whose digits it has; its type is
+/// `numeric`.
+fn is_deviation(expr: &Expr, schema: &DFSchema) -> bool {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
+        return false;
+    };
+    let [argument] = params.args.as_slice() else {
+        return false;
+    };
+    matches!(func.name(), "stddev" | "stddev_pop" | "var" | "var_pop")
+        && argument.get_type(schema).is_ok_and(|ty| is_exact(&ty))
 }
 
 /// An average of nothing is NULL, as its sum is; so is the count by which that is divided.

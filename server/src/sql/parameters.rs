@@ -13,11 +13,12 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
-use datafusion::logical_expr::{Expr as PlanExpr, ExprSchemable};
+use datafusion::logical_expr::{BinaryExpr, Expr as PlanExpr, ExprSchemable};
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::{
-    CastKind, DataType, Expr, LimitClause, Query, Value, ValueWithSpan, Visit, VisitMut, Visitor,
-    VisitorMut, visit_expressions,
+    BinaryOperator, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
+    LimitClause, Query, TableFactor, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
+    visit_expressions,
 };
 use sqlparser::parser::Parser;
 
@@ -25,6 +26,7 @@ use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::casts;
 use crate::sql::dialect::PLAIN_DIALECT;
+use crate::sql::expressions::field_of;
 use crate::sql::planner::Planner;
 use crate::sql::types;
 
@@ -60,6 +62,18 @@ impl Declared {
 
     fn note_all(&mut self, expr: &Expr) -> Result<()> {
         self.note(expr, None)?;
+        // What has no type on either side is text.
+        if let Expr::BinaryOp {
+            left,
+            op: BinaryOperator::StringConcat,
+            right,
+        } = expr
+            && has_no_type(left)?
+            && has_no_type(right)?
+        {
+            self.note(left, Some(SqlType::Text))?;
+            self.note(right, Some(SqlType::Text))?;
+        }
         if let Expr::Cast {
             expr, data_type, ..
         } = expr
@@ -94,6 +108,13 @@ impl Visitor for Declared {
             Err(error) => ControlFlow::Break(error),
         }
     }
+}
+
+/// Whether an expression is a parameter or a string without a type.
+fn has_no_type(expr: &Expr) -> Result<bool> {
+    let text =
+        matches!(expr, Expr::Value(value) if matches!(value.value, Value::SingleQuotedString(_)));
+    Ok(text || parameter_number(expr)?.is_some())
 }
 
 /// The number of `$n`.
@@ -151,6 +172,9 @@ pub fn infer(planner: &Planner, query: &Query, types: &mut ParameterTypes) -> Re
                 if let Some((name, ty)) = array_parameter(expr, &schema) {
                     note(&name, ty);
                 }
+                for name in compared_with_varchar(expr, &schema) {
+                    note(name, SqlType::Text);
+                }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
@@ -163,6 +187,37 @@ pub fn infer(planner: &Planner, query: &Query, types: &mut ParameterTypes) -> Re
         }
     }
     Ok(())
+}
+
+/// Parameters that are compared with `varchar`: there is no such comparison, both sides are `text`.
+fn compared_with_varchar<'a>(expr: &'a PlanExpr, schema: &DFSchema) -> Vec<&'a str> {
+    let sides: Vec<&PlanExpr> = match expr {
+        PlanExpr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
+            vec![left, right]
+        }
+        PlanExpr::Like(like) => vec![&like.expr, &like.pattern],
+        PlanExpr::Between(between) => vec![&between.expr, &between.low, &between.high],
+        PlanExpr::InList(list) => std::iter::once(list.expr.as_ref())
+            .chain(&list.list)
+            .collect(),
+        _ => return Vec::new(),
+    };
+    let is_varchar = |side: &&PlanExpr| {
+        let field = field_of(side, schema);
+        field.is_ok_and(|field| matches!(SqlType::of_field(&field), SqlType::Varchar(_)))
+    };
+    let parameters = sides.iter().filter_map(|side| match side {
+        PlanExpr::Placeholder(parameter) => Some(parameter.id.as_str()),
+        _ => None,
+    });
+    let parameters: Vec<_> = parameters.collect();
+    let mut others = sides
+        .iter()
+        .filter(|side| !matches!(side, PlanExpr::Placeholder(_)));
+    match !parameters.is_empty() && others.any(is_varchar) {
+        true => parameters,
+        false => Vec::new(),
+    }
 }
 
 /// The parameter of `x = ANY ($1)`, which is an array of the type of `x`.
@@ -203,6 +258,55 @@ pub fn settle(mut types: ParameterTypes, given: &[u32]) -> Result<Vec<SqlType>> 
     Ok((1..=count)
         .map(|number| types.remove(&number).flatten().unwrap_or(SqlType::Text))
         .collect())
+}
+
+/// OID of the type that has no values.
+const VOID: u32 = 2_278;
+
+/// Leaves parameters of type `void` out of calls, as PostgreSQL does: so pgjdbc sends the result of `{? = call f(?)}`.
+pub fn drop_void(node: &mut impl VisitMut, given: &[u32]) {
+    if given.contains(&VOID) {
+        let _: ControlFlow<()> = node.visit(&mut VoidArguments(given));
+    }
+}
+
+struct VoidArguments<'a>(&'a [u32]);
+
+impl VoidArguments<'_> {
+    fn drop(&self, arguments: &mut Vec<FunctionArg>) {
+        arguments.retain(|argument| {
+            let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else {
+                return true;
+            };
+            let number = parameter_number(expr).ok().flatten();
+            number.is_none_or(|number| self.0.get(number - 1) != Some(&VOID))
+        });
+    }
+}
+
+impl VisitorMut for VoidArguments<'_> {
+    type Break = ();
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table {
+                args: Some(arguments),
+                ..
+            } => self.drop(&mut arguments.args),
+            TableFactor::Function { args, .. } => self.drop(args),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && let FunctionArguments::List(list) = &mut function.args
+        {
+            self.drop(&mut list.args);
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Puts values in place of parameters.

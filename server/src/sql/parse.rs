@@ -2,7 +2,10 @@
 
 use nyala_catalog::definitions::ExternalFormat;
 use sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
-use sqlparser::ast::{ColumnDef, CreateTable, DataType, ObjectName, OnCommit, SetExpr, Statement};
+use sqlparser::ast::{
+    ColumnDef, CreateTable, DataType, Ident, ObjectName, OnCommit, Reset, ResetStatement, SetExpr,
+    Statement,
+};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{IsOptional, Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -15,10 +18,12 @@ pub mod cursors;
 mod deferrable;
 pub mod definitions;
 mod depth;
+pub mod two_phase;
 
 use cursors::Fetch;
 pub use deferrable::DEFERRABLE;
 use definitions::Definition;
+use two_phase::TwoPhase;
 
 /// Bytes of one query string.
 const QUERY_BYTES_MAX: usize = 64 << 20;
@@ -37,6 +42,8 @@ pub enum Tree {
     Fetch(Fetch),
     /// A definition that `sqlparser` does not know as PostgreSQL does.
     Define(Definition),
+    /// Two-phase commit.
+    TwoPhase(TwoPhase),
 }
 
 /// `CREATE EXTERNAL TABLE [IF NOT EXISTS] name STORED AS format LOCATION 'url'`.
@@ -220,6 +227,12 @@ fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
     if let Some(definition) = definitions::definition(parser)? {
         return Ok(Tree::Define(definition));
     }
+    if let Some(two_phase) = two_phase::two_phase(parser)? {
+        return Ok(Tree::TwoPhase(two_phase));
+    }
+    if let Some(reset) = reset_authorization(parser) {
+        return Ok(Tree::Sql(Box::new(reset)));
+    }
     if let Some(fetch) = cursors::fetch(parser)? {
         return Ok(Tree::Fetch(fetch));
     }
@@ -234,6 +247,17 @@ fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
     precedence::restore(&mut statement);
     let statement = into_to_create(statement);
     Ok(Tree::Sql(Box::new(statement)))
+}
+
+/// `RESET SESSION AUTHORIZATION` is a reset of `session_authorization`.
+fn reset_authorization(parser: &mut Parser<'_>) -> Option<Statement> {
+    let words = [Keyword::RESET, Keyword::SESSION, Keyword::AUTHORIZATION];
+    parser.parse_keywords(&words).then(|| {
+        let name = ObjectName::from(vec![Ident::new("session_authorization")]);
+        Statement::Reset(ResetStatement {
+            reset: Reset::ConfigurationParameter(name),
+        })
+    })
 }
 
 /// `SELECT … INTO t` is `CREATE TABLE t AS SELECT …`.

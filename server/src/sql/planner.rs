@@ -45,7 +45,7 @@ use sqlparser::ast::{
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, NYALA, PG_CATALOG, SystemView};
-use crate::pgwire::decode::InputSettings;
+use crate::pgwire::decode::{InputSettings, scalar_at};
 use crate::pgwire::encode::FormatSettings;
 use crate::sql::names::{self, RelationName};
 use crate::sql::origin::Origin;
@@ -53,7 +53,7 @@ use crate::sql::sequences::{self, SequenceContext, SequenceMemory};
 use crate::sql::types::PostgresTypes;
 use crate::sql::{
     as_of, casts, conditions, dml, function_relations, library, normalize, numeric, pacing,
-    parameters, parse, retyped, series, series_order, shared_ctes, templates,
+    parameters, parse, retyped, series, series_order, shared_ctes, templates, unknown_function,
 };
 use crate::workload::{StatementMemory, Workload};
 
@@ -233,6 +233,8 @@ impl Planner {
         parameters: Vec<Option<FieldRef>>,
     ) -> Result<LogicalPlan> {
         let mut query = query.clone();
+        // Who runs the query has seen to them.
+        query.locks.clear();
         fetch_is_limit(&mut query)?;
         as_of::pin(self, &mut query)?;
         function_relations::to_subqueries(self, &mut query)?;
@@ -244,6 +246,12 @@ impl Planner {
         let plan = casts::resolve_unknown_literals(plan, &self.input)?;
         let plan = plan.transform_up_with_subqueries(retyped::unnested)?.data;
         let plan = plan.transform_up_with_subqueries(numeric::averages)?.data;
+        let plan = plan
+            .transform_up_with_subqueries(retyped::resolve_subqueries)?
+            .data;
+        let plan = plan
+            .transform_up_with_subqueries(retyped::work_tables)?
+            .data;
         normalize::bound_scalar_subqueries(plan)
     }
 
@@ -431,7 +439,7 @@ impl Planner {
         let one_row =
             RecordBatch::try_new_with_options(Arc::clone(none.inner()), Vec::new(), &one_row)?;
         let value = compiled.evaluate(&one_row)?.into_array(1)?;
-        Ok(Some(ScalarValue::try_from_array(&value, 0)?))
+        Ok(Some(scalar_at(&value, 0)?))
     }
 
     fn sequence_context(&self) -> SequenceContext {
@@ -638,7 +646,15 @@ impl ContextProvider for Planner {
         } else {
             name
         };
-        self.state.scalar_functions().get(name).cloned()
+        if let Some(function) = self.state.scalar_functions().get(name) {
+            return Some(Arc::clone(function));
+        }
+        let is_other = self.state.aggregate_functions().contains_key(name)
+            || self.state.window_functions().contains_key(name)
+            || self.state.higher_order_functions().contains_key(name)
+            || self.state.table_functions().contains_key(name)
+            || matches!(name, "unnest" | "unnest_outer");
+        (!is_other).then(|| Arc::new(unknown_function::unknown(name)))
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -11,6 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use sqlparser::ast::Query;
 
 use crate::error::Result;
+use crate::sql::casts;
 use crate::sql::normalize::column_label;
 use crate::sql::planner::Planner;
 
@@ -42,7 +43,7 @@ pub async fn run_plan(planner: &Planner, plan: &LogicalPlan) -> Result<SendableR
             .map(
                 |(column, field)| match column.data_type() == field.data_type() {
                     true => Ok(Arc::clone(column)),
-                    false => arrow::compute::cast(column, field.data_type()),
+                    false => casts::as_type(column, field.data_type()),
                 },
             )
             .collect::<Result<Vec<_>, _>>()?;

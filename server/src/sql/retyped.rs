@@ -7,21 +7,25 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::sql::expressions::field_of;
-use arrow::array::{Array, ArrayRef, AsArray, ListArray};
-use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, DFSchema, Result as DataFusionResult, ScalarValue};
-use datafusion::functions_nested::expr_fn::make_array;
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, Result as DataFusionResult};
+use datafusion::datasource::cte_worktable::CteWorkTable;
+use datafusion::datasource::provider_as_source;
+use datafusion::functions_nested::expr_fn::{array_element, make_array};
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
 use datafusion::logical_expr::{
-    Cast, ColumnarValue, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs,
-    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    Cast, ColumnarValue, Expr, ExprSchemable, GetFieldAccess, LogicalPlan, LogicalPlanBuilder,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 use nyala_catalog::types::{PG_TYPE_KEY, SqlType};
 
-use crate::error::{PgError, Result};
+use crate::error::{PgError, sqlstate};
+use crate::pgwire::decode::scalar_at;
+use crate::sql::casts;
+use crate::sql::expressions::field_of;
 
 /// `nyala_retyped(value)`: the same value, of another SQL type.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,29 +71,15 @@ impl ScalarUDFImpl for Retyped {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         let missing = || PgError::internal("nyala_retyped takes one argument");
         let value = args.args.first().ok_or_else(missing)?;
-        let DataType::List(item) = self.ty.arrow_type() else {
-            return value.cast_to(&self.ty.arrow_type(), None);
-        };
-        let list = |values: &ArrayRef| -> Result<ListArray> {
-            let values = match values.data_type() {
-                DataType::List(_) => Arc::clone(values),
-                _ => arrow::compute::cast(values, &self.ty.arrow_type())?,
-            };
-            let list = values.as_list::<i32>();
-            // A field of a list is its items' type; only their metadata may differ without a cast.
-            let items = arrow::compute::cast(list.values(), item.data_type())?;
-            Ok(ListArray::try_new(
-                Arc::clone(&item),
-                list.offsets().clone(),
-                items,
-                list.nulls().cloned(),
-            )?)
-        };
+        let ty = self.ty.arrow_type();
+        if !matches!(ty, DataType::List(_)) {
+            return value.cast_to(&ty, None);
+        }
         Ok(match value {
-            ColumnarValue::Array(values) => ColumnarValue::Array(Arc::new(list(values)?)),
+            ColumnarValue::Array(values) => ColumnarValue::Array(casts::as_type(values, &ty)?),
             ColumnarValue::Scalar(value) => {
-                let list = list(&value.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::List(Arc::new(list)))
+                let list = casts::as_type(&value.to_array()?, &ty)?;
+                ColumnarValue::Scalar(scalar_at(&list, 0)?)
             }
         })
     }
@@ -109,14 +99,55 @@ pub fn told_type(expr: &Expr, schema: &DFSchema) -> Option<SqlType> {
     is_told.then_some(ty)
 }
 
+/// Whether a value has no type yet.
+fn is_untyped(value: &Expr, schema: &DFSchema) -> bool {
+    match value {
+        Expr::Literal(value, None) => value.is_null() || value.try_as_str().is_some(),
+        other => matches!(other.get_type(schema), Ok(DataType::Null)),
+    }
+}
+
+/// The type of which one of several texts is, unless that is `text`. The first decides, as long as others can be turned into its
+/// type; `varchar` can be a `name` without being asked to, but not the other way round.
+fn common_text<'a>(values: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> Option<SqlType> {
+    let mut common: Option<SqlType> = None;
+    let mut untyped = false;
+    for value in values {
+        if is_untyped(value, schema) {
+            untyped = true;
+            continue;
+        }
+        let ty = SqlType::of_field(&*field_of(value, schema).ok()?);
+        common = match (common, ty) {
+            (
+                None,
+                ty @ (SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name),
+            ) => Some(ty),
+            (Some(known), ty) if known == ty => Some(known),
+            (Some(SqlType::Varchar(_) | SqlType::Bpchar(_)), SqlType::Name) => Some(SqlType::Name),
+            (
+                Some(SqlType::Varchar(_)),
+                SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_),
+            ) => Some(SqlType::Varchar(None)),
+            (
+                Some(known),
+                SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name,
+            ) => Some(known),
+            _ => return None,
+        };
+    }
+    match common {
+        Some(SqlType::Varchar(_)) if untyped => Some(SqlType::Varchar(None)),
+        Some(ty @ (SqlType::Varchar(_) | SqlType::Name)) => Some(ty),
+        _ => None,
+    }
+}
+
 /// The told type that all of some values have, but for those that have none yet.
 fn common<'a>(values: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> Option<SqlType> {
     let mut common = None;
     for value in values {
-        let untyped = match value {
-            Expr::Literal(value, None) => value.is_null() || value.try_as_str().is_some(),
-            other => matches!(other.get_type(schema), Ok(DataType::Null)),
-        };
+        let untyped = is_untyped(value, schema);
         match (told_type(value, schema), &common) {
             (None, _) if untyped => {}
             (None, _) => return None,
@@ -133,6 +164,29 @@ fn common<'a>(values: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> Opti
 pub struct ArrayPlanner;
 
 impl ExprPlanner for ArrayPlanner {
+    fn plan_field_access(
+        &self,
+        access: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> DataFusionResult<PlannerResult<RawFieldAccessExpr>> {
+        let GetFieldAccess::NamedStructField { name } = &access.field_access else {
+            return Ok(PlannerResult::Original(access));
+        };
+        let text = name.try_as_str().flatten();
+        let (Some(text), Ok(DataType::List(_))) = (text, access.expr.get_type(schema)) else {
+            return Ok(PlannerResult::Original(access));
+        };
+        // A subscript without a type is an integer.
+        let index = text.trim().parse::<i32>().map_err(|_| {
+            PgError::new(
+                sqlstate::INVALID_TEXT_REPRESENTATION,
+                format!("invalid input syntax for type integer: \"{text}\""),
+            )
+        })?;
+        let element = array_element(access.expr, lit(i64::from(index)));
+        Ok(PlannerResult::Planned(element))
+    }
+
     fn plan_array_literal(
         &self,
         exprs: Vec<Expr>,
@@ -162,13 +216,22 @@ pub fn resolve(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let floats = as_floats(&mut expr, schema);
     let ty = match &expr {
         Expr::Case(case) => {
-            let results = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
-            common(results.chain(case.else_expr.as_deref()), schema)
+            // For PostgreSQL the result of ELSE comes first.
+            let results = || {
+                let results = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
+                case.else_expr.as_deref().into_iter().chain(results)
+            };
+            common_text(results(), schema).or_else(|| common(results(), schema))
         }
         Expr::ScalarFunction(ScalarFunction { func, args })
             if matches!(func.name(), "coalesce" | "nullif" | "greatest" | "least") =>
         {
-            common(args.iter(), schema)
+            let text = match (func.name(), common_text(args.iter(), schema)) {
+                // Its values are compared, and `varchar` is compared as `text`.
+                ("nullif", Some(SqlType::Varchar(_))) => None,
+                (_, text) => text,
+            };
+            text.or_else(|| common(args.iter(), schema))
         }
         Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "array_element" => {
             match args.first().and_then(|array| told_type(array, schema)) {
@@ -182,6 +245,40 @@ pub fn resolve(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
         Some(ty) => Transformed::yes(Retyped::call(ty, expr)),
         None => Transformed::new_transformed(expr, floats),
     }
+}
+
+/// As [`resolve`], where one of the values is a subquery: what it aggregates has its type only now.
+pub fn resolve_subqueries(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let mut schema = DFSchema::empty();
+    for input in plan.inputs() {
+        schema.merge(input.schema());
+    }
+    let names = NamePreserver::new(&plan);
+    let plan = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let resolved = expr.transform_up(|expr| {
+            let chooses = match &expr {
+                Expr::Case(case) => {
+                    let mut results = case.when_then_expr.iter().map(|(_, then)| then.as_ref());
+                    results.any(is_subquery) || case.else_expr.as_deref().is_some_and(is_subquery)
+                }
+                Expr::ScalarFunction(call) if call.func.name() == "coalesce" => {
+                    call.args.iter().any(is_subquery)
+                }
+                _ => false,
+            };
+            Ok(match chooses {
+                true => resolve(expr, &schema),
+                false => Transformed::no(expr),
+            })
+        })?;
+        Ok(resolved.update_data(|expr| name.restore(expr)))
+    })?;
+    plan.map_data(LogicalPlan::recompute_schema)
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarSubquery(_))
 }
 
 /// Of floats and decimals, floats are chosen: a decimal has no place for what a float can be.
@@ -254,6 +351,61 @@ pub fn unnested(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>
     let outputs: Vec<Expr> = outputs.collect();
     let typed = LogicalPlanBuilder::from(plan).project(outputs)?.build()?;
     Ok(Transformed::yes(typed))
+}
+
+/// The working table of a recursive query was planned when the types of its columns were not told yet: its arrays get those of
+/// the first term.
+pub fn work_tables(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::RecursiveQuery(query) = &plan else {
+        return Ok(Transformed::no(plan));
+    };
+    let told = query.static_term.schema();
+    let rest = query.recursive_term.as_ref().clone().transform_up(|node| {
+        let LogicalPlan::TableScan(scan) = &node else {
+            return Ok(Transformed::no(node));
+        };
+        let planned = scan.source.schema();
+        let is_own =
+            scan.table_name.table() == query.name && planned.fields().len() == told.fields().len();
+        if !is_own {
+            return Ok(Transformed::no(node));
+        }
+        let fields = planned.fields().iter().zip(told.fields());
+        let fields = fields.map(
+            |(planned, told)| match (planned.data_type(), told.data_type()) {
+                (DataType::List(one), DataType::List(other))
+                    if one.data_type() == other.data_type() =>
+                {
+                    Arc::new(
+                        planned
+                            .as_ref()
+                            .clone()
+                            .with_data_type(told.data_type().clone()),
+                    )
+                }
+                _ => Arc::clone(planned),
+            },
+        );
+        let schema = Arc::new(Schema::new(fields.collect::<Fields>()));
+        if schema == planned {
+            return Ok(Transformed::no(node));
+        }
+        let table = provider_as_source(Arc::new(CteWorkTable::new(&query.name, schema)));
+        let scan = LogicalPlanBuilder::scan(scan.table_name.clone(), table, None)?;
+        Ok(Transformed::yes(scan.build()?))
+    })?;
+    if !rest.transformed {
+        return Ok(Transformed::no(plan));
+    }
+    let rest = rest
+        .data
+        .transform_up(|node| node.recompute_schema().map(Transformed::yes))?;
+    let turned = LogicalPlanBuilder::from(query.static_term.as_ref().clone()).to_recursive_query(
+        query.name.clone(),
+        rest.data,
+        query.is_distinct,
+    )?;
+    Ok(Transformed::yes(turned.build()?))
 }
 
 /// The type of an aggregate's result, where that is told by its argument's.

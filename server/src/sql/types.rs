@@ -70,7 +70,15 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
                 [] => bare.clone(),
                 modifiers => format!("{bare}({})", modifiers.join(",")),
             };
-            text.parse().map_err(|_| undefined(data_type))?
+            // Without quotes this is `character`.
+            if text == "char" {
+                return Ok(SqlType::Char);
+            }
+            let ty: SqlType = text.parse().map_err(|_| undefined(data_type))?;
+            if !ty.has_input() {
+                return Err(undefined(data_type));
+            }
+            ty
         }
         DataType::Time(..) => {
             return Err(PgError::unsupported(format!(

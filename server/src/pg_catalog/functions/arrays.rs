@@ -23,6 +23,9 @@ use nyala_catalog::types::SqlType;
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::functions::cells;
 use crate::pg_catalog::rows::{Cell, array};
+use crate::pgwire::decode::{InputSettings, parse_scalar};
+use crate::pgwire::encode::{DateOrder, TimeZone};
+use crate::sql::casts::json_input;
 
 /// Names of the functions of this file.
 pub const NAMES: [&str; 6] = [
@@ -306,9 +309,27 @@ fn element(list: Cell, at: &Cell, first: i64) -> Cell {
 
 /// An array of a list type from PostgreSQL's text form.
 pub fn literal(text: &str, data_type: &DataType) -> Result<ScalarValue> {
+    let ty = SqlType::of_arrow(data_type);
+    if !depends_on_settings(&ty) && ty.arrow_type() == *data_type {
+        let settings = InputSettings {
+            time_zone: TimeZone::default(),
+            date_order: DateOrder::default(),
+            json: json_input,
+        };
+        return Ok(parse_scalar(text, &ty, &settings)?);
+    }
     let texts = Cell::List(parse_elements(text)?);
     let texts = array(list_of(SqlType::Text, "texts").data_type(), &[texts])?;
     cells::scalar(&cast(&texts, data_type)?)
+}
+
+/// Whether a session's settings decide what a text means.
+fn depends_on_settings(ty: &SqlType) -> bool {
+    match ty {
+        SqlType::Array(element) => depends_on_settings(element),
+        SqlType::Date | SqlType::Time | SqlType::Timestamp | SqlType::Timestamptz => true,
+        _ => false,
+    }
 }
 
 /// The elements of an array of one dimension in PostgreSQL's text form.

@@ -1,7 +1,5 @@
 //! Arrow arrays as cells, for the arguments of system functions.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit};
@@ -9,6 +7,7 @@ use datafusion::common::ScalarValue;
 
 use crate::error::Result;
 use crate::pg_catalog::rows::Cell;
+use crate::pgwire::decode::scalar_at;
 
 /// The values of an array; types that no system function takes come as their text, decimals with all digits.
 pub fn of(values: &ArrayRef) -> Result<Vec<Cell>> {
@@ -47,12 +46,9 @@ pub fn of(values: &ArrayRef) -> Result<Vec<Cell>> {
     })
 }
 
-/// The one value of an array of one row. A list keeps the metadata of its elements.
+/// The one value of an array of one row.
 pub fn scalar(values: &ArrayRef) -> Result<ScalarValue> {
-    Ok(match values.data_type() {
-        DataType::List(_) => ScalarValue::List(Arc::new(values.as_list::<i32>().clone())),
-        _ => ScalarValue::try_from_array(values, 0)?,
-    })
+    Ok(scalar_at(values, 0)?)
 }
 
 fn integers(values: &ArrayRef) -> Vec<Cell> {

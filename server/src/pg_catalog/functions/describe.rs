@@ -6,6 +6,8 @@ use crate::pg_catalog::rows::Cell;
 use crate::pg_catalog::{SizeEstimate, comments, keys, procedures, relations, sequences, types};
 
 pub(super) const FUNCTIONS: &[SystemFunction] = &[
+    // Nobody counts them.
+    strict("pg_stat_get_numscans", "int8", |_| Ok(Cell::Int(0))),
     strict("col_description", "text", col_description),
     strict("nyala_sequence_cycles", "bool", |call| {
         let rule = sequences::rule(call.view, call.oid(0)?);

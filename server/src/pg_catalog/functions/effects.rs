@@ -115,6 +115,22 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     effect("nyala_listening_channels", "text[]", |call| {
         Ok(call.backend()?.channels().into())
     }),
+    // Numbers of transactions are 32 bits of those that `txid_current` tells.
+    effect("nyala_xmin", "xid", |call| {
+        Ok(Cell::Int(
+            i64::from(call.backend()?.transaction_id() as u32),
+        ))
+    }),
+    effect("nyala_xid_age", "int4", |call| {
+        // The first numbers are those of no transaction, and older than all.
+        const FIRST_NORMAL: i64 = 3;
+        let number = call.int(0)?;
+        if (0..FIRST_NORMAL).contains(&number) {
+            return Ok(i32::MAX.into());
+        }
+        let now = call.backend()?.transaction_id() as i32;
+        Ok(now.wrapping_sub(number as i32).into())
+    }),
     effect("txid_current", "int8", |call| {
         Ok(call.backend()?.transaction_id().into())
     }),

@@ -4,7 +4,7 @@ use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::entries::Kind;
 use crate::pg_catalog::functions::registry::oid_argument;
 use crate::pg_catalog::functions::{Call, SystemFunction, lenient, strict};
-use crate::pg_catalog::names::Registry;
+use crate::pg_catalog::names::{Registry, split_name};
 use crate::pg_catalog::objects::UTF8_ENCODING;
 use crate::pg_catalog::rows::Cell;
 use crate::pg_catalog::{PG_CATALOG, SystemView};
@@ -28,7 +28,7 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     }),
     lenient("current_user", "name", user),
     lenient("getdatabaseencoding", "name", |_| Ok("UTF8".into())),
-    lenient("inet_client_addr", "text", |call| {
+    lenient("inet_client_addr", "inet", |call| {
         Ok(call
             .view
             .session
@@ -44,7 +44,7 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
             .map(|addr| i32::from(addr.port()))
             .into())
     }),
-    lenient("inet_server_addr", "text", |call| {
+    lenient("inet_server_addr", "inet", |call| {
         Ok(call
             .view
             .session
@@ -115,14 +115,20 @@ fn user(call: &Call<'_>) -> Result<Cell> {
     Ok(Cell::from(&call.view.session.user))
 }
 
-/// The schemas of the search path that exist.
+/// The schemas of the search path that exist, `pg_catalog` among them where the path names it.
 fn search_path(view: &SystemView) -> Vec<String> {
-    let named = view.session.search_path.iter().map(|name| {
-        if name == "$user" {
-            view.session.user.clone()
-        } else {
-            name.clone()
-        }
+    let mut path = view.session.search_path.clone();
+    let setting = view.settings.iter().find(|row| row.name == "search_path");
+    let mut written = setting.into_iter().flat_map(|row| row.value.split(','));
+    let named = |name: &str| split_name(name).is_ok_and(|parts| parts == [PG_CATALOG]);
+    if let Some(position) = written.position(named)
+        && !path.iter().any(|name| name == PG_CATALOG)
+    {
+        path.insert(position.min(path.len()), PG_CATALOG.to_string());
+    }
+    let named = path.into_iter().map(|name| match name.as_str() {
+        "$user" => view.session.user.clone(),
+        _ => name,
     });
     named
         .filter(|name| view.entries().schema_oid(name).is_some())

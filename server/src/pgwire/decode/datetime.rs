@@ -5,6 +5,8 @@
 
 mod fields;
 
+pub use fields::ABBREVIATIONS;
+
 use super::super::encode::calendar::{
     DAY_US, SECOND_US, civil_from_days, days_from_civil, days_in_month,
 };

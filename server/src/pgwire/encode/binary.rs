@@ -3,6 +3,8 @@
 //! Owns the dispatch from a typed column to big-endian bytes with their length in front. Values move from
 //! Arrow's epoch (1970) to PostgreSQL's (2000) here.
 
+use std::net::IpAddr;
+
 use arrow::array::ArrayRef;
 use bytes::{BufMut, BytesMut};
 use nyala_catalog::types::SqlType;
@@ -170,6 +172,27 @@ fn framed(
     patch_length(out, start, 4)
 }
 
+/// `inet_send`: family, bits of the network, whether it is a `cidr`, and the address behind its length.
+fn write_address(value: &str, out: &mut BytesMut) -> Result<(), EncodeError> {
+    const IPV4: u8 = 2;
+    const IPV6: u8 = 3;
+    match value.parse() {
+        Ok(IpAddr::V4(address)) => {
+            out.put_slice(&[IPV4, 32, 0, 4]);
+            out.put_slice(&address.octets());
+        }
+        Ok(IpAddr::V6(address)) => {
+            out.put_slice(&[IPV6, 128, 0, 16]);
+            out.put_slice(&address.octets());
+        }
+        Err(_) => {
+            let message = format!("invalid input syntax for type inet: \"{value}\"");
+            return Err(EncodeError::new("22P02", message));
+        }
+    }
+    Ok(())
+}
+
 fn write_string(
     column: &Column,
     value: &str,
@@ -202,6 +225,7 @@ fn write_string(
             })?;
             out.put_u128(bits);
         }
+        TextKind::Inet => write_address(value, out)?,
         TextKind::Int2vector | TextKind::Oidvector => {
             let items = value.split_ascii_whitespace();
             let oid = if kind == TextKind::Int2vector {

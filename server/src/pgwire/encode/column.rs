@@ -87,6 +87,8 @@ pub enum TextKind {
     Jsonb,
     /// 16 bytes.
     Uuid,
+    /// An address with its family.
+    Inet,
     /// An array of `smallint`.
     Int2vector,
     /// An array of `oid`.
@@ -165,7 +167,7 @@ impl Column {
             SqlType::Int2 => Values::Int2(buffer::<Int16Type>(array, &DataType::Int16, ty)?),
             SqlType::Int4 => Values::Int4(buffer::<Int32Type>(array, &DataType::Int32, ty)?),
             SqlType::Int8 => Values::Int8(buffer::<Int64Type>(array, &DataType::Int64, ty)?),
-            SqlType::Oid => Values::Oid(oids(array, ty)?),
+            SqlType::Oid | SqlType::Xid => Values::Oid(oids(array, ty)?),
             SqlType::Float4 => {
                 Values::Float4(buffer::<Float32Type>(array, &DataType::Float32, ty)?)
             }
@@ -194,6 +196,7 @@ impl Column {
             SqlType::Array(element) => list(array, element, ty)?,
             SqlType::Jsonb => Values::Text(strings(array, ty)?, TextKind::Jsonb),
             SqlType::Uuid => Values::Text(strings(array, ty)?, TextKind::Uuid),
+            SqlType::Inet => Values::Text(strings(array, ty)?, TextKind::Inet),
             SqlType::Int2vector => Values::Text(strings(array, ty)?, TextKind::Int2vector),
             SqlType::Oidvector => Values::Text(strings(array, ty)?, TextKind::Oidvector),
             SqlType::Bpchar(Some(width)) => {
@@ -207,6 +210,10 @@ impl Column {
             | SqlType::Char
             | SqlType::Regclass
             | SqlType::Regtype
+            | SqlType::Aclitem
+            | SqlType::NodeTree
+            | SqlType::Anyarray
+            | SqlType::Lsn
             | SqlType::Void
             | SqlType::Regproc => match array.data_type() {
                 DataType::Int32 if *ty == SqlType::Regproc => {

@@ -4,7 +4,7 @@
 //! pass a copy of what was in force when the statement began.
 
 use chrono::{NaiveDateTime, Offset, TimeDelta, TimeZone as _};
-use chrono_tz::{OffsetName, TZ_VARIANTS, Tz};
+use chrono_tz::{OffsetComponents, OffsetName, TZ_VARIANTS, Tz};
 
 use super::calendar::SECOND_US;
 
@@ -164,6 +164,17 @@ impl TimeZone {
                 .offset_from_utc_datetime(&naive(utc_us))
                 .fix()
                 .local_minus_utc(),
+        }
+    }
+
+    /// Whether summer time is in force at `utc_us`.
+    pub fn is_summer_time_at_utc(&self, utc_us: i64) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Named(zone) => {
+                let offset = zone.offset_from_utc_datetime(&naive(utc_us));
+                !offset.dst_offset().is_zero()
+            }
         }
     }
 

@@ -111,7 +111,7 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter!("IntervalStyle", "postgres", Kind::Enum(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]), true, LOCALE, "Display format of intervals."),
     parameter!("is_superuser", "on", Kind::ReadOnly, true, PRESET, "Whether the user is a superuser."),
     parameter!("jit", "off", Kind::Fixed, false, TUNING, "Compiles expressions of queries to machine code."),
-    parameter!("lc_collate", "C", Kind::ReadOnly, false, PRESET, "Collation order."),
+    parameter!("lc_collate", "C.UTF-8", Kind::ReadOnly, false, PRESET, "Collation order."),
     parameter!("lc_ctype", "C", Kind::ReadOnly, false, PRESET, "Character classification."),
     parameter!("lock_timeout", "0", Kind::Milliseconds, false, BEHAVIOUR, "Longest wait for a lock; 0 is no limit."),
     parameter!("max_index_keys", "32", Kind::ReadOnly, false, PRESET, "Columns of an index at most, as drivers ask for it."),

@@ -6,6 +6,7 @@ use nyala_catalog::definitions::ColumnDef;
 use sqlparser::ast::Expr;
 
 use crate::error::{PgError, Result};
+use crate::pgwire::decode::scalar_at;
 use crate::sql::planner::Planner;
 use crate::sql::{casts, dml, parse, query};
 
@@ -44,7 +45,7 @@ async fn evaluate(planner: &mut Planner, expr: Expr, column: &ColumnDef) -> Resu
     let assigned = casts::assign(values, field, &column.ty, input, format)?;
     match assigned.is_null(0) {
         true => Ok(ScalarValue::try_from(column.ty.arrow_type())?),
-        false => Ok(ScalarValue::try_from_array(&assigned, 0)?),
+        false => Ok(scalar_at(&assigned, 0)?),
     }
 }
 

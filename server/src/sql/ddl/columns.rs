@@ -46,18 +46,7 @@ pub(super) fn column_definition(
         Some(ty) => ty,
         None => types::sql_type(&column.data_type)?,
     };
-    if matches!(
-        ty,
-        SqlType::Regclass
-            | SqlType::Regtype
-            | SqlType::Regproc
-            | SqlType::Void
-            | SqlType::Int2vector
-            | SqlType::Oidvector
-            | SqlType::Oid
-            | SqlType::Name
-            | SqlType::Char
-    ) {
+    if !ty.is_storable() {
         return Err(PgError::unsupported(format!(
             "column \"{name}\" cannot have type {ty}, which only system relations have"
         )));

@@ -89,6 +89,9 @@ fn call(function: &mut Function) -> Option<Expr> {
             let part = part.unwrap_or_else(|| Expr::Function(function.clone()));
             Some(cast(part, DataType::DoublePrecision))
         }
+        ("age", [number]) if is_transaction(number) => {
+            Some(build::call("nyala_xid_age", vec![number.clone()]))
+        }
         ("age", [time]) => {
             let today = cast(build::call("now", Vec::new()), DataType::Date);
             Some(build::call(
@@ -111,6 +114,39 @@ fn call(function: &mut Function) -> Option<Expr> {
         _ => None,
     }
 }
+
+/// Whether an expression is the number of a transaction: what a column of that type is called, or a cast to it.
+fn is_transaction(expr: &Expr) -> bool {
+    let column = match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        Expr::Nested(inner) => return is_transaction(inner),
+        Expr::Function(function) => {
+            return system_name(&function.name).as_deref() == Some("nyala_xmin");
+        }
+        Expr::Cast {
+            data_type: DataType::Custom(name, _),
+            ..
+        } => {
+            return system_name(name).as_deref() == Some("xid");
+        }
+        _ => None,
+    };
+    column.is_some_and(|name| TRANSACTIONS.contains(&build::fold(name).as_str()))
+}
+
+/// Columns of system relations whose type is `xid`.
+const TRANSACTIONS: [&str; 9] = [
+    "xmin",
+    "relfrozenxid",
+    "relminmxid",
+    "datfrozenxid",
+    "datminmxid",
+    "backend_xid",
+    "backend_xmin",
+    "transactionid",
+    "catalog_xmin",
+];
 
 /// `make_interval(hours => 2)` gets all its arguments, in order.
 fn name_parts(function: &mut Function) {

@@ -127,6 +127,21 @@ pub fn cast(expr: &mut Expr) {
     }
 }
 
+/// A string where a condition stands is read as a boolean.
+pub fn condition(expr: &mut Expr) {
+    let is_text = matches!(&*expr, Expr::Value(value)
+        if matches!(value.value, Value::SingleQuotedString(_)));
+    if is_text {
+        *expr = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(build::take(expr)),
+            data_type: DataType::Boolean,
+            array: false,
+            format: None,
+        };
+    }
+}
+
 /// The length that a character type is limited to.
 fn length_limit(data_type: &DataType) -> Option<u64> {
     let length = match data_type {
@@ -340,13 +355,13 @@ fn standard(name: &str) -> Option<DataType> {
     Some(match name {
         "bool" => DataType::Boolean,
         "int2" => DataType::SmallInt(None),
-        "int4" | "xid" | "cid" => DataType::Integer(None),
+        "int4" | "cid" => DataType::Integer(None),
         "int8" => DataType::BigInt(None),
         "float4" => DataType::Real,
         "float8" => DataType::DoublePrecision,
         "numeric" => DataType::Numeric(ExactNumberInfo::None),
         "varchar" => DataType::Varchar(None),
-        "text" | "name" | "char" | "bpchar" | "cstring" | "regconfig" => DataType::Text,
+        "text" | "bpchar" | "cstring" | "regconfig" => DataType::Text,
         "date" => DataType::Date,
         "time" => DataType::Time(None, TimezoneInfo::None),
         "timestamp" => DataType::Timestamp(None, TimezoneInfo::None),

@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, Filter, JoinType, LogicalPlan, LogicalPlanBuilder, Operator,
 };
 
+use crate::sql::normalize::recursion;
 use crate::sql::normalize::single_row::is_aggregate;
 
 /// Simplifies the conditions of a subquery on outer columns; returns those that are on them alone.
@@ -25,6 +26,7 @@ pub fn simplify_correlation(
     outer: &LogicalPlan,
 ) -> DfResult<(LogicalPlan, Option<Expr>)> {
     let mut hoisted = Vec::new();
+    let plan = recursion::uncorrelated(plan, outer)?;
     // Below a limit, a window or an outer join a condition means something else.
     let plan = rewrite_filter(plan, &mut |filter| {
         simplify_filter(filter, outer, &mut hoisted)
@@ -117,7 +119,7 @@ fn outer_domain(conditions: &[Expr], outer: &LogicalPlan) -> Option<Vec<Column>>
 }
 
 /// Whether an expression is NULL where one of its columns is.
-fn is_strict(expr: &Expr) -> bool {
+pub fn is_strict(expr: &Expr) -> bool {
     match expr {
         Expr::Column(_) | Expr::OuterReferenceColumn(..) | Expr::Literal(..) => true,
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
@@ -151,39 +153,54 @@ fn join_domain(
     domain: &[Column],
     outer: &LogicalPlan,
 ) -> DfResult<LogicalPlan> {
-    const DOMAIN: &str = "nyala_domain";
-    let name = |position: usize| format!("outer_{position}");
-    let values = domain.iter().enumerate();
-    let values = values.map(|(at, column)| Expr::Column(column.clone()).alias(name(at)));
-    let values = LogicalPlanBuilder::from(outer.clone())
-        .project(values.collect::<Vec<_>>())?
-        .distinct()?
-        .alias(DOMAIN)?
-        .build()?;
-    let value = |position: usize| Expr::Column(Column::new(Some(DOMAIN), name(position)));
+    let values = outer_values(outer, domain)?;
+    let columns = values.schema().columns();
     let mut equalities = Vec::new();
-    for (at, column) in domain.iter().enumerate() {
+    for (value, column) in columns.iter().zip(domain) {
         let field = Arc::clone(outer.schema().field_from_column(column)?);
-        equalities.push(value(at).eq(Expr::OuterReferenceColumn(field, column.clone())));
+        let outer = Expr::OuterReferenceColumn(field, column.clone());
+        equalities.push(Expr::Column(value.clone()).eq(outer));
     }
-    let conditions = conditions.into_iter().map(|condition| {
-        let bound = condition.transform_up(|part| match &part {
-            Expr::OuterReferenceColumn(_, column) => {
-                match domain.iter().position(|known| known == column) {
-                    Some(at) => Ok(Transformed::yes(value(at))),
-                    None => Ok(Transformed::no(part)),
-                }
-            }
-            _ => Ok(Transformed::no(part)),
-        });
-        bound.map(|bound| bound.data)
-    });
+    let conditions = conditions
+        .into_iter()
+        .map(|condition| outer_value(condition, domain, |at| columns.get(at).cloned()));
     let conditions = conditions.collect::<DfResult<Vec<_>>>()?;
     let joined = LogicalPlanBuilder::from(values).join_on(input, JoinType::Inner, conditions)?;
     match conjunction(equalities) {
         Some(equalities) => joined.filter(equalities)?.build(),
         None => joined.build(),
     }
+}
+
+/// The distinct combinations of values that outer columns have.
+pub fn outer_values(outer: &LogicalPlan, columns: &[Column]) -> DfResult<LogicalPlan> {
+    let values = columns.iter().enumerate();
+    let values =
+        values.map(|(at, column)| Expr::Column(column.clone()).alias(format!("outer_{at}")));
+    LogicalPlanBuilder::from(outer.clone())
+        .project(values.collect::<Vec<_>>())?
+        .distinct()?
+        .alias("nyala_domain")?
+        .build()
+}
+
+/// An expression with a column of its own plan in the place of each outer one.
+pub fn outer_value(
+    expr: Expr,
+    domain: &[Column],
+    value: impl Fn(usize) -> Option<Column>,
+) -> DfResult<Expr> {
+    let bound = expr.transform_up(|part| {
+        let Expr::OuterReferenceColumn(_, column) = &part else {
+            return Ok(Transformed::no(part));
+        };
+        let at = domain.iter().position(|known| known == column);
+        Ok(match at.and_then(&value) {
+            Some(value) => Transformed::yes(Expr::Column(value)),
+            None => Transformed::no(part),
+        })
+    })?;
+    Ok(bound.data)
 }
 
 /// The two columns of `inner = outer`.

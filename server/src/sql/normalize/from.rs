@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, ObjectName, Query,
-    Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, visit_expressions, visit_expressions_mut,
+    ArrayElemTypeDef, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident,
+    ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableAliasColumnDef,
+    TableFactor, TableWithJoins, visit_expressions, visit_expressions_mut,
 };
 
 use crate::sql::normalize::{build, calls, system_name};
@@ -59,9 +59,18 @@ pub fn rewrite(factor: &mut TableFactor) {
             with_ordinality: false,
             ..
         } => {
-            let unnests = system_name(name).as_deref() == Some("unnest");
-            if unnests && let Some(array_exprs) = expressions(args) {
-                *factor = unnest(array_exprs, alias.take());
+            let function = system_name(name);
+            let Some(arguments) = expressions(args) else {
+                return;
+            };
+            match function.as_deref() {
+                Some("unnest") => *factor = unnest(arguments, alias.take()),
+                Some("generate_series") => {
+                    let series = build::call(calls::SERIES, arguments);
+                    let alias = named_column(alias.take(), "generate_series");
+                    *factor = unnest(vec![series], alias);
+                }
+                _ => {}
             }
         }
         TableFactor::UNNEST {
@@ -172,9 +181,22 @@ pub fn array_source(factor: &TableFactor) -> Option<ArraySource> {
         } => ("unnest".to_string(), array_exprs.clone(), alias),
         _ => return None,
     };
-    let array = arguments.into_iter().next()?;
+    let array = match function.as_str() {
+        // What is computed of an element has its type from the start, before it is known whether bounds are `integer`.
+        "generate_series" => Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(build::call(calls::SERIES, arguments)),
+            data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(
+                Box::new(DataType::BigInt(None)),
+                None,
+            )),
+            array: false,
+            format: None,
+        },
+        _ => arguments.into_iter().next()?,
+    };
     let kind = match function.as_str() {
-        "unnest" => {
+        "unnest" | "generate_series" => {
             let alias = alias.as_ref();
             let column = alias.map(|alias| {
                 alias
@@ -219,20 +241,42 @@ impl ArraySource {
 
 /// `SELECT column FROM rows`.
 pub fn select(column: Expr, rows: TableFactor) -> Box<Query> {
-    let select = Select {
+    let from = TableWithJoins {
+        relation: rows,
+        joins: Vec::new(),
+    };
+    let select = select_of(vec![SelectItem::UnnamedExpr(column)], vec![from]);
+    Box::new(Query {
+        with: None,
+        body: Box::new(select),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    })
+}
+
+/// `SELECT items`.
+pub fn select_one(items: Vec<SelectItem>) -> SetExpr {
+    select_of(items, Vec::new())
+}
+
+fn select_of(projection: Vec<SelectItem>, from: Vec<TableWithJoins>) -> SetExpr {
+    SetExpr::Select(Box::new(Select {
         select_token: AttachedToken::empty(),
         optimizer_hints: Vec::new(),
         distinct: None,
         select_modifiers: None,
         top: None,
         top_before_distinct: false,
-        projection: vec![SelectItem::UnnamedExpr(column)],
+        projection,
         exclude: None,
         into: None,
-        from: vec![TableWithJoins {
-            relation: rows,
-            joins: Vec::new(),
-        }],
+        from,
         lateral_views: Vec::new(),
         prewhere: None,
         selection: None,
@@ -247,17 +291,5 @@ pub fn select(column: Expr, rows: TableFactor) -> Box<Query> {
         window_before_qualify: false,
         value_table_mode: None,
         flavor: SelectFlavor::Standard,
-    };
-    Box::new(Query {
-        with: None,
-        body: Box::new(SetExpr::Select(Box::new(select))),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    })
+    }))
 }

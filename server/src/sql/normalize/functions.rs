@@ -1,15 +1,15 @@
 //! Names of functions and of system columns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, CastKind, DataType, Expr, FunctionArguments, Ident, ObjectName, Select,
+    AccessExpr, CastKind, DataType, Expr, FunctionArguments, Ident, ObjectName, Select, SelectItem,
     TableFactor, TableWithJoins, TimezoneInfo, Value, visit_expressions, visit_expressions_mut,
 };
 
 use crate::pg_catalog;
-use crate::sql::normalize::{build, casts, last_name, system_name};
+use crate::sql::normalize::{build, casts, labels, last_name, system_name};
 
 /// `current_user` and its like are functions that are called without parentheses.
 pub fn keyword(expr: &mut Expr) {
@@ -73,8 +73,9 @@ pub fn strip_schema(expr: &mut Expr) {
     }
 }
 
-/// `tableoid` of a system relation is a constant; psql joins descriptions on it.
-pub fn resolve_table_oids(select: &mut Select) {
+/// System columns of system relations, which are the same for all their rows: psql joins descriptions on `tableoid`, and IDEs
+/// compare `xmin` to see what has changed. The rows are made by the statement that reads them, so that is its own transaction.
+pub fn resolve_system_columns(select: &mut Select) {
     let mut oids = HashMap::new();
     for factor in select.from.iter().flat_map(factors) {
         if let TableFactor::Table {
@@ -83,7 +84,7 @@ pub fn resolve_table_oids(select: &mut Select) {
             args: None,
             ..
         } = factor
-            && let Some((table, oid)) = system_relation(name)
+            && let Some((table, oid)) = system_table(name)
         {
             let alias = alias.as_ref().map(|alias| build::fold(&alias.name));
             oids.insert(alias.unwrap_or(table), oid);
@@ -92,13 +93,43 @@ pub fn resolve_table_oids(select: &mut Select) {
     if oids.is_empty() {
         return;
     }
-    let _: ControlFlow<()> = visit_expressions_mut(select, |expr| {
-        if let Expr::CompoundIdentifier(parts) = expr
-            && let [table, column] = parts.as_slice()
-            && build::fold(column) == "tableoid"
-            && let Some(oid) = oids.get(&build::fold(table))
+    // Without a table's name the column is that of the one relation.
+    let only = match select.from.as_slice() {
+        [item] if item.joins.is_empty() => oids.values().next().copied(),
+        _ => None,
+    };
+    let value = |expr: &Expr| {
+        let (oid, column) = match expr {
+            Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [table, column] => (*oids.get(&build::fold(table))?, column),
+                _ => return None,
+            },
+            Expr::Identifier(column) => (only?, column),
+            _ => return None,
+        };
+        let value = match build::fold(column).as_str() {
+            "tableoid" => build::number(oid),
+            "xmin" => build::call("nyala_xmin", Vec::new()),
+            _ => return None,
+        };
+        Some((value, column.clone()))
+    };
+    let mut named = HashSet::new();
+    for (position, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && let Some((expr, name)) = value(expr)
         {
-            *expr = build::number(oid);
+            let name = build::fold(&name);
+            let alias = match named.insert(name.clone()) {
+                true => Ident::with_quote('"', name),
+                false => labels::suffixed(&name, position),
+            };
+            *item = SelectItem::ExprWithAlias { expr, alias };
+        }
+    }
+    let _: ControlFlow<()> = visit_expressions_mut(select, |expr| {
+        if let Some((value, _)) = value(expr) {
+            *expr = value;
         }
         ControlFlow::Continue(())
     });
@@ -114,6 +145,13 @@ pub fn system_relation(name: &ObjectName) -> Option<(String, u32)> {
     let is_system = name.0.len() == 2 && system_name(name).is_some();
     let table = last_name(name).filter(|_| is_system)?;
     let oid = pg_catalog::relation_oid(pg_catalog::PG_CATALOG, &table)?;
+    Some((table, oid))
+}
+
+/// As [`system_relation`], with or without the schema, where PostgreSQL has a table: views have no system columns.
+fn system_table(name: &ObjectName) -> Option<(String, u32)> {
+    let table = system_name(name)?;
+    let oid = pg_catalog::table_oid(&table)?;
     Some((table, oid))
 }
 

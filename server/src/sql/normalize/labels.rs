@@ -24,6 +24,11 @@ pub fn column_label(name: &str) -> &str {
     name.split(SUFFIX).next().unwrap_or(name)
 }
 
+/// The name of a column whose label another one has already.
+pub fn suffixed(label: &str, position: usize) -> Ident {
+    Ident::with_quote('"', format!("{label}{SUFFIX}{position}"))
+}
+
 /// Names the unnamed columns of a select list, and keeps all names apart.
 ///
 /// `outermost` tells that no other query refers to the names.
@@ -33,7 +38,7 @@ pub fn label_columns(select: &mut Select, outermost: bool) {
     let mut columns: HashSet<String> = HashSet::new();
     let wildcards = Wildcards::of(select);
     for (position, item) in select.projection.iter_mut().enumerate() {
-        let suffixed = |label: &str| Ident::with_quote('"', format!("{label}{SUFFIX}{position}"));
+        let suffixed = |label: &str| suffixed(label, position);
         match item {
             SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_)))
                 if !is_keyword(expr) =>

@@ -7,16 +7,20 @@
 //! - the subquery's column goes through `nyala_single_value`, or `first_value` under LIMIT 1;
 //! - its conditions on outer columns are made into equalities, see [`super::correlation`];
 //! - a string compared with an array, or cast to one, becomes an array;
+//! - `IN` in a select list looks into an array, see [`super::membership`];
 //! - `EXISTS` in a select list is a count greater than nothing.
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, Result as DfResult, ScalarValue};
-use datafusion::functions_aggregate::expr_fn::{count, first_value};
-use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
+use datafusion::common::{Column, DFSchema, Result as DfResult, ScalarValue, plan_err};
+use datafusion::functions_aggregate::expr_fn::{array_agg, count, first_value};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, AggregateFunctionParams, Alias, InSubquery,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
 use datafusion::logical_expr::{
     AggregateUDF, BinaryExpr, Cast, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder,
     Operator, Projection, SortExpr, Subquery, lit, when,
@@ -25,6 +29,7 @@ use datafusion::logical_expr::{
 use crate::pg_catalog;
 use crate::pg_catalog::single_value::SingleValue;
 use crate::sql::normalize::correlation::simplify_correlation;
+use crate::sql::normalize::membership;
 
 /// Bounds the correlated scalar subqueries of one node of a plan that is not optimised yet.
 pub fn bound(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
@@ -81,6 +86,8 @@ fn bound_in_expr(expr: Expr, outer: &LogicalPlan, in_filter: bool) -> DfResult<T
             }
             Ok(Transformed::yes(found))
         }
+        // Under WHERE it is a semi join as well.
+        Expr::InSubquery(membership) if !in_filter => is_member(membership, outer),
         Expr::Cast(Cast { expr, field }) if matches!(field.data_type(), DataType::List(_)) => {
             match expr.as_ref() {
                 Expr::Literal(
@@ -98,6 +105,44 @@ fn bound_in_expr(expr: Expr, outer: &LogicalPlan, in_filter: bool) -> DfResult<T
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// `x IN (SELECT …)` that is a value looks for x in the array of what the subquery gives.
+fn is_member(membership: InSubquery, outer: &LogicalPlan) -> DfResult<Transformed<Expr>> {
+    let InSubquery {
+        expr,
+        subquery,
+        negated,
+    } = membership;
+    let rows = subquery.subquery.as_ref();
+    let Some(element) = column(rows) else {
+        return plan_err!("subquery must return a column");
+    };
+    let (left, right) = (
+        expr.get_type(outer.schema())?,
+        element.get_type(rows.schema())?,
+    );
+    let Some(common) = comparison_coercion(&left, &right) else {
+        return plan_err!(
+            "Cannot infer common argument type for comparison operation {left} = {right}"
+        );
+    };
+    let array = LogicalPlanBuilder::from(rows.clone())
+        .aggregate(
+            Vec::<Expr>::new(),
+            vec![array_agg(element.cast_to(&common, rows.schema())?).alias("value")],
+        )?
+        .build()?;
+    let (array, condition) = simplify_correlation(array, outer)?;
+    let value = expr.cast_to(&common, outer.schema())?;
+    let mut found = membership::call(value, scalar(array, &subquery));
+    if let Some(condition) = condition {
+        found = when(condition, found).otherwise(lit(false))?;
+    }
+    if negated {
+        found = Expr::Not(Box::new(found));
+    }
+    Ok(Transformed::yes(found))
 }
 
 fn compares(op: Operator) -> bool {
@@ -157,8 +202,31 @@ fn scalar(plan: LogicalPlan, original: &Subquery) -> Expr {
     })
 }
 
+/// What the column of a subquery is called while it is made a value.
+const VALUE: &str = "nyala_value";
+
 /// The plan of a subquery, aggregated so that it gives one row.
 fn bounded(plan: &LogicalPlan) -> DfResult<LogicalPlan> {
+    // What a correlated column is called must not be what the value is.
+    if let LogicalPlan::Projection(Projection { expr, input, .. }) = plan
+        && let [value] = expr.as_slice()
+        && !is_aggregate(plan)
+        && !matches!(value, Expr::Alias(alias) if alias.name == VALUE)
+    {
+        let value = match value.clone() {
+            Expr::Alias(alias) => Expr::Alias(Alias {
+                relation: None,
+                name: VALUE.to_string(),
+                ..alias
+            }),
+            value => value.alias(VALUE),
+        };
+        let input = Arc::clone(input);
+        return bounded(&LogicalPlan::Projection(Projection::try_new(
+            vec![value],
+            input,
+        )?));
+    }
     match plan {
         LogicalPlan::Limit(limit)
             if is_one(limit.fetch.as_deref()) && is_none(limit.skip.as_deref()) =>

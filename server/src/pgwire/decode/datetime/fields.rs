@@ -35,7 +35,7 @@ const WEEKDAYS: [&str; 7] = [
 ];
 
 /// Zone abbreviations, in seconds east of Greenwich, as PostgreSQL's default set has them.
-const ABBREVIATIONS: [(&str, i32); 29] = [
+pub const ABBREVIATIONS: [(&str, i32); 29] = [
     ("z", 0),
     ("zulu", 0),
     ("utc", 0),
