@@ -11,10 +11,8 @@ SHELL := /bin/bash
 # that do nothing unless the environment variable FAILPOINTS says so.
 FEATURES := --features nyala-server/failpoints
 WORKSPACE := --workspace --locked $(FEATURES)
-# Release builds are tested, and the demo shares them. What is shipped (docker/Dockerfile) and measured is of the profile
-# `dist`: the same code and features, seen as a whole by the compiler, which takes many times as long to build.
+# What is tested is what is shipped: release builds, which the demo and the benchmarks share.
 RELEASE := --release $(WORKSPACE)
-DIST := --profile dist $(WORKSPACE)
 # Filter for one suite or test: `make integration ONLY=slt::`
 ONLY ?=
 
@@ -148,7 +146,7 @@ test:
 BENCH_PYTHON := .venv/bench.installed
 
 bench: packages $(BENCH_PYTHON)
-	cargo build $(DIST)
+	cargo build --release $(WORKSPACE)
 	.venv/bin/python benches/run.py $(ONLY)
 
 # What single rows and messages cost: codecs, encoders, decoders. ONLY names some of the benchmarks.

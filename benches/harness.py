@@ -58,7 +58,7 @@ class Size:
 def nyala_binary():
     """The server that `make bench` builds, or the one that NYALA_BINARY names."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return Path(os.environ.get("NYALA_BINARY", target / "dist" / "nyala"))
+    return Path(os.environ.get("NYALA_BINARY", target / "release" / "nyala"))
 
 
 class Server:

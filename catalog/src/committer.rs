@@ -21,9 +21,6 @@
 //! Changes of indexes come with the rows they belong to (see [`crate::index`]) and go into the same batch. An exclusive
 //! value that a request adds counts as a key it writes.
 //!
-//! What a move takes out of the row store in great numbers goes below the batch, as sweeps ([`crate::row_store`]): they are
-//! visible with it, and recovery finishes a move that a crash cut off between them.
-//!
 //! The committer never reads a row and never waits for anything but the disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -42,7 +39,7 @@ use crate::index::entry::Entry;
 use crate::index::fills::{Fill, Fills};
 use crate::row_cache::RowCache;
 use crate::row_codec::Bytes;
-use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, StoreBatch, Sweep, meta_key};
+use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, meta_key};
 use crate::shadow_log::ShadowLogs;
 use crate::write_buffer::TableWrites;
 
@@ -397,7 +394,7 @@ impl CommitLog {
     fn check_and_assemble(
         &mut self,
         request: CommitRequest,
-        batch: &mut StoreBatch,
+        batch: &mut fjall::OwnedWriteBatch,
         room: &mut Room,
     ) -> Result<u64> {
         let mut hashes = self.check(&request)?;
@@ -568,7 +565,7 @@ impl CommitLog {
         row_move: Option<Move>,
         csn: u64,
         move_spaces: Option<MoveSpaces>,
-        batch: &mut StoreBatch,
+        batch: &mut fjall::OwnedWriteBatch,
     ) -> Vec<u64> {
         let mut written = Vec::new();
         match row_move {
@@ -591,45 +588,32 @@ impl CommitLog {
                 self.last_move.insert(storage, csn);
                 self.last_write.insert(storage, csn);
                 if let Some(spaces) = move_spaces {
-                    let stays = |key: &[u8]| !touched.is_empty() && touched.contains(key);
-                    let mut gone = moved;
-                    gone.retain(|key| !stays(key));
-                    for key in &gone {
+                    let goes = |key: &&Bytes| touched.is_empty() || !touched.contains(*key);
+                    for key in moved.iter().filter(goes) {
+                        batch.remove(&spaces.rows, &**key);
                         self.fills.written(storage, key);
+                        if !entries.is_empty() {
+                            written.push(self.hash(Some(storage), key));
+                        }
+                        if let Some(fresh) = &spaces.fresh {
+                            batch.insert(fresh, &**key, [FRESH_TOMBSTONE]);
+                        }
                     }
-                    if !entries.is_empty() {
-                        written.extend(gone.iter().map(|key| self.hash(Some(storage), key)));
-                    }
-                    // In the order that recovery relies on. What is shadowed counts as written since the move began, so the keys
-                    // folded go first; the rows go last, because what else has to go is found by them.
-                    let mut folded = unshadowed.clone();
-                    folded.retain(|key| !stays(key));
-                    let delete = |keyspace, keys| Sweep {
-                        keyspace,
-                        keys,
-                        value: None,
-                    };
-                    let mut sweeps = vec![delete(spaces.shadow, folded)];
-                    if let Some(fresh) = spaces.fresh {
-                        let keys = gone.iter().map(|key| &**key);
+                    if spaces.fresh.is_some() {
+                        let keys = moved.iter().filter(goes).map(AsRef::as_ref);
                         self.shadow_logs
                             .all_written(Space::Fresh(storage), keys, csn);
-                        sweeps.push(Sweep {
-                            keyspace: fresh,
-                            keys: gone.clone(),
-                            value: Some(&[FRESH_TOMBSTONE]),
-                        });
                     }
-                    for ((index, mut entries), space) in entries.into_iter().zip(spaces.indexes) {
-                        entries.retain(|entry| !stays(entry.row_key()));
-                        for entry in &entries {
-                            self.cache.written(index, entry.value(), csn);
+                    for ((index, entries), space) in entries.iter().zip(&spaces.indexes) {
+                        let stays = |entry: &&Entry| touched.contains(entry.row_key());
+                        for entry in entries.iter().filter(|entry| !stays(entry)) {
+                            self.cache.written(*index, entry.value(), csn);
+                            batch.remove(space, entry.bytes());
                         }
-                        let keys = entries.into_iter().map(Entry::into_bytes).collect();
-                        sweeps.push(delete(space, keys));
                     }
-                    sweeps.push(delete(spaces.rows, gone));
-                    batch.sweep(sweeps);
+                    for key in unshadowed.iter().filter(|key| !touched.contains(*key)) {
+                        batch.remove(&spaces.shadow, &**key);
+                    }
                 }
                 let space = Space::ShadowClosed(storage);
                 self.next_shadow_log(space, version, csn, first, &unshadowed, touched);

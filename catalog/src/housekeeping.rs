@@ -11,22 +11,22 @@
 //!    rows that were shadowed at S are written again without them, and small neighbours as one file.
 //! 4. **commit to Delta** (`housekeeping::delta_committed`): one Delta commit adds and removes the
 //!    files, with `txn` = (table's app id, csn of S). Nobody reads this version yet.
-//! 5. **show** (`housekeeping::manifest_committed`): one write of the row store empties the shadow of the keys folded, deletes the
-//!    index entries of the moved rows and then these, sets the manifest to the new version, and deletes
-//!    the intent. Keys written since step 1 keep their row and their shadow entry. Readers see all of it at once; what is deleted in great
-//!    numbers is on disk before the rest (`row_store::swept`).
+//! 5. **show** (`housekeeping::manifest_committed`): one batch in the row store sets the manifest to
+//!    the new version, deletes the moved rows and their index entries, empties the shadow of the keys folded, and deletes
+//!    the intent. Keys written since step 1 keep their row and their shadow entry.
 //!
 //! **Recovery**, for each intent found at start: if the Delta log is not ahead of the manifest, the
 //! run never reached step 4, and only the intent is deleted. If it is ahead, step 5 is done from
 //! what is stored: a row of the row store whose key is in the new version and not in the shadow is a
 //! moved row (it was not in the closed table before, by uniqueness, and not written since, or it
-//! would be shadowed). Rows deleted already are not found, and all that had to go before them is gone. Shadow entries stay; the next run folds them. Merged files have the rows of those they replace, so
+//! would be shadowed). Shadow entries stay; the next run folds them. Merged files have the rows of those they replace, so
 //! they make no difference to this.
 //!
 //! Why step 1 is needed: without it a row deleted between S and step 5 would leave no trace, and a
 //! recovery could not tell it from a row still to be shown.
 
 use std::collections::HashSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -54,8 +54,17 @@ use crate::row_codec::Bytes;
 use crate::row_store::{Space, meta_key};
 use crate::transaction::ReadView;
 
-/// Rows moved in one round; a run does rounds until none are left. Bounds the keys kept in memory.
-const ROUND_ROWS_MAX: usize = 4_000_000;
+/// Rows moved in one round; a run does rounds, each from where the one before ended, until none are left. Bounds the keys kept in
+/// memory and the time that other commits wait for step 5, and a file of so many rows is none to be merged.
+const ROUND_ROWS_MAX: usize = 1 << 20;
+
+fn round_rows_max() -> usize {
+    // Tests have rounds of few rows.
+    fail::fail_point!("housekeeping::round_rows", |rows| rows
+        .and_then(|rows| rows.parse().ok())
+        .unwrap_or(ROUND_ROWS_MAX));
+    ROUND_ROWS_MAX
+}
 
 /// What a run did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,27 +94,31 @@ pub async fn run(
     closed_when: &Arc<dyn PhysicalExpr>,
 ) -> Result<HousekeepingReport> {
     let mut report = HousekeepingReport::default();
-    for number in 0.. {
+    let mut from = Bound::Unbounded;
+    loop {
+        let first = from == Bound::Unbounded;
         let mut of_round = report;
-        let rows = round(catalog, database, table, closed_when, &mut of_round).await?;
-        if number > 0 {
+        let last = round(catalog, database, table, closed_when, from, &mut of_round).await?;
+        if !first {
             of_round.files_before = report.files_before;
         }
         report = of_round;
-        if rows < ROUND_ROWS_MAX {
-            break;
+        match last {
+            Some(last) => from = Bound::Excluded(last.into_vec()),
+            None => return Ok(report),
         }
     }
-    Ok(report)
 }
 
+/// Moves a round's rows from a key on. Returns the last key moved if the round was full.
 async fn round(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
     compiled: &Table,
     closed_when: &Arc<dyn PhysicalExpr>,
+    from: Bound<Vec<u8>>,
     report: &mut HousekeepingReport,
-) -> Result<usize> {
+) -> Result<Option<Bytes>> {
     let (_, table) = current_table(catalog, database, compiled.def.oid)?;
     let storage = table.def.storage;
     let lock = catalog.rewriter(storage);
@@ -119,11 +132,13 @@ async fn round(
     }
     let told = Move::Begin(storage);
     begin(catalog, database, &table, meta_key::intent(storage), told).await?;
-    match select_and_write(catalog, database, compiled, &table, closed_when).await {
+    let range = KeyRange::Range(from, Bound::Unbounded);
+    match select_and_write(catalog, database, compiled, &table, closed_when, range).await {
         Ok(Some(moved)) => {
-            let rows = moved.rows.keys.len();
+            let keys = &moved.rows.keys;
+            let last = keys.get(round_rows_max().saturating_sub(1)).cloned();
             let written = commit_and_show(catalog, database, &table, moved, report).await;
-            written.map(|()| rows)
+            written.map(|()| last)
         }
         Ok(None) => {
             abandon(catalog, storage).await?;
@@ -136,7 +151,7 @@ async fn round(
                 report.closed_version = manifest.closed_version;
                 (report.files_before, report.files_after) = (files, files);
             }
-            Ok(0)
+            Ok(None)
         }
         Err(error) => {
             // Nothing reached the Delta log yet.
@@ -162,11 +177,7 @@ impl MovedRows {
         }
     }
 
-    fn finish(mut self, table: &Table, version: u64, first: bool, unshadowed: Vec<Bytes>) -> Move {
-        // In the order of their index, so that they can be swept.
-        for entries in &mut self.entries {
-            entries.sort_unstable();
-        }
+    fn finish(self, table: &Table, version: u64, first: bool, unshadowed: Vec<Bytes>) -> Move {
         let indexes = table.indexes.iter().map(|index| index.def.storage);
         Move::Finish {
             storage: table.def.storage,
@@ -199,6 +210,7 @@ async fn select_and_write(
     compiled: &Table,
     locked: &Table,
     closed_when: &Arc<dyn PhysicalExpr>,
+    range: KeyRange,
 ) -> Result<Option<Moved>> {
     // As of S: rows may have been written by this definition since the caller looked, and step 5 goes by it, or not at all.
     let (view, current) = current_table(catalog, database, locked.def.oid)?;
@@ -216,7 +228,7 @@ async fn select_and_write(
     crate::crash_point!("housekeeping::selected");
 
     let moved = Arc::new(Mutex::new(MovedRows::default()));
-    let rows = matching_rows(&view, table, closed_when, &moved)?;
+    let rows = matching_rows(&view, table, closed_when, range, &moved)?;
     let adds = match non_empty(rows).await? {
         Some(rows) => closed.write_files(rows).await?,
         None => Vec::new(),
@@ -521,19 +533,26 @@ fn current_table(
     Ok((view, table))
 }
 
-/// Open rows that match, at most a round's; their keys are collected as the stream is read.
+/// Open rows of a range that match, at most a round's; their keys are collected as the stream is read.
 fn matching_rows(
     view: &ReadView,
     table: &Arc<Table>,
     closed_when: &Arc<dyn PhysicalExpr>,
+    range: KeyRange,
     moved: &Arc<Mutex<MovedRows>>,
 ) -> Result<SendableRecordBatchStream> {
     let columns = (0..table.schema.fields().len()).collect();
-    let (range, open) = (KeyRange::all(), RowSource::Rows);
+    let open = RowSource::Rows;
     let scan = OpenScanExec::new(view.clone(), Arc::clone(table), open, columns, range, None)?;
     let rows = scan.execute(0, view.catalog.session().task_ctx())?;
     let of_table = Arc::clone(table);
     let (closed_when, moved) = (Arc::clone(closed_when), Arc::clone(moved));
+    let rows_max = round_rows_max();
+    let selected = Arc::clone(&moved);
+    let rows = rows.take_while(move |_| {
+        let full = selected.lock().keys.len() >= rows_max;
+        futures::future::ready(!full)
+    });
     let matching = rows.map(move |batch| -> DataFusionResult<RecordBatch> {
         let batch = batch?;
         let truth = closed_when.evaluate(&batch)?.into_array(batch.num_rows())?;
@@ -542,7 +561,7 @@ fn matching_rows(
         })?;
         let matching = filter_record_batch(&batch, truth)?;
         let mut moved = moved.lock();
-        let room = ROUND_ROWS_MAX - moved.keys.len();
+        let room = rows_max.saturating_sub(moved.keys.len());
         let matching = matching.slice(0, matching.num_rows().min(room));
         let addresses = of_table.codec.project_key(&matching)?;
         let keys = of_table.codec.encode_keys(&addresses)?;
@@ -553,7 +572,6 @@ fn matching_rows(
         moved.add(keys, entries);
         Ok(matching)
     });
-    // A full round ends the scan.
     let rows = matching.try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
     Ok(Box::pin(RecordBatchStreamAdapter::new(
         Arc::clone(&table.schema),

@@ -17,17 +17,15 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
+};
 use parking_lot::{Mutex, RwLock};
 
 use crate::definitions::StorageId;
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::row_codec::Bytes;
 use crate::storage_failure;
-
-mod batch;
-
-pub(crate) use batch::{StoreBatch, Sweep};
 
 /// Bytes of decoded blocks kept in memory.
 pub const BLOCK_CACHE_BYTES: u64 = 512 << 20;
@@ -240,18 +238,19 @@ impl RowStore {
         }
     }
 
-    /// A batch that [`RowStore::write`] applies atomically, but for its sweeps.
-    pub(crate) fn batch(&self) -> StoreBatch {
+    /// A batch that [`RowStore::write`] applies atomically.
+    pub(crate) fn batch(&self) -> OwnedWriteBatch {
         // fdatasync also flushes the size of a file that grew: what of the metadata is needed to read the data again.
-        let batch = self.database.batch();
-        StoreBatch::new(batch.durability(Some(PersistMode::SyncData)))
+        self.database
+            .batch()
+            .durability(Some(PersistMode::SyncData))
     }
 
     /// Applies a batch to all its keyspaces at once; returns when it is on disk, and new snapshots see it. For one writer.
     ///
     /// After a write that failed no other succeeds until the store is opened again, which reads all batches that are whole
     /// on disk. All that were acknowledged are.
-    pub(crate) fn write(&self, batch: StoreBatch) -> Result<()> {
+    pub(crate) fn write(&self, batch: OwnedWriteBatch) -> Result<()> {
         if let Some(error) = self.broken.get() {
             return Err(error.clone());
         }

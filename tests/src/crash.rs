@@ -31,10 +31,6 @@ const STEPS: &[(&str, u32)] = &[
     ("housekeeping::files_written", 2),
     ("housekeeping::delta_committed", 0),
     ("housekeeping::delta_committed", 2),
-    ("row_store::swept", 0),
-    ("row_store::swept", 1),
-    ("row_store::swept", 2),
-    ("row_store::swept", 5),
     ("housekeeping::manifest_committed", 0),
     ("housekeeping::manifest_committed", 2),
     ("offload::begun", 0),
@@ -89,7 +85,6 @@ fn twice_at_the_same_step() -> TestResult {
     for step in [
         "housekeeping::files_written",
         "housekeeping::delta_committed",
-        "row_store::swept",
         "offload::delta_committed",
     ] {
         for _ in 0..2 {

@@ -66,11 +66,6 @@ impl Entry {
         &self.bytes
     }
 
-    /// All of it, owned.
-    pub(crate) fn into_bytes(self) -> Bytes {
-        self.bytes
-    }
-
     /// The encoded value of the indexed columns.
     pub(crate) fn value(&self) -> &[u8] {
         let end = usize::from(self.value_bytes);

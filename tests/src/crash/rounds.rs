@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 
 use super::ledger::{Ledger, Row};
 use super::load::{self, DEFINITION, FIXTURE, FIXTURE_ROWS, INDEX, KEYS_PER_WRITER};
-use crate::harness::server::{DATABASE, Options, SWEEP_ALL, Server};
+use crate::harness::server::{DATABASE, Options, Server};
 use crate::harness::wire::Wire;
 
 const WRITERS: i64 = 4;
@@ -110,12 +110,7 @@ impl Rounds {
         self.totals.rounds += 1;
         let round = self.totals.rounds;
         let outcome = self.load_and_end(end).and_then(|()| {
-            // Recovery comes with and without sweeps.
-            let options = match round % 2 {
-                0 => Options::failpoint(SWEEP_ALL),
-                _ => Options::default(),
-            };
-            self.server.start_again(options)?;
+            self.server.start_again(Options::default())?;
             self.compare()
         });
         outcome.map_err(|failure| {
@@ -128,8 +123,8 @@ impl Rounds {
     fn load_and_end(&mut self, end: End) -> Result<(), Failed> {
         if let End::AtStep { step, passes } = end {
             let action = match passes {
-                0 => format!("{SWEEP_ALL};{step}=return"),
-                passes => format!("{SWEEP_ALL};{step}={passes}*off->return"),
+                0 => format!("{step}=return"),
+                passes => format!("{step}={passes}*off->return"),
             };
             self.server.kill();
             self.server.start_again(Options::failpoint(&action))?;

@@ -20,9 +20,6 @@ pub const PASSWORD: &str = "correct horse";
 /// The database of the first start.
 pub const DATABASE: &str = "nyala";
 
-/// What housekeeping takes out of the row store is swept, however few rows these are ([`Options::failpoint`]).
-pub const SWEEP_ALL: &str = "row_store::sweep_all=return";
-
 /// A debug build on a busy two-core machine opens a large data directory within this.
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// A drain with open statements takes at most this.

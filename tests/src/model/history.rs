@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use super::check;
 use super::flat::Flat;
 use super::step::Dml;
-use crate::harness::server::{DATABASE, Options, SWEEP_ALL, Server};
+use crate::harness::server::{DATABASE, Options, Server};
 use crate::harness::wire::{Format, Reply, Wire, WireError};
 
 /// The table under test.
@@ -163,10 +163,10 @@ const LOG_SHOWN: usize = 25;
 
 /// Runs a history of `steps` events; a failure names the seed and the last statements.
 pub fn run(kind: Kind, seed: u64, steps: u64) -> Result<Done, Failed> {
-    // Few rows are moved here: in every second history they are swept nevertheless.
+    // In every second history housekeeping takes many rounds.
     let options = match seed % 2 {
         0 => Options::default(),
-        _ => Options::failpoint(SWEEP_ALL),
+        _ => Options::failpoint("housekeeping::round_rows=return(5)"),
     };
     Server::start(options)?.scope(|server| {
         let mut wire = server.connect()?;
