@@ -1,8 +1,8 @@
 //! `SELECT … FOR UPDATE` and `FOR SHARE`: the rows of a table that a query gives count as written by the transaction.
 //!
 //! Nothing waits. The transaction buffers each row as it is, so of two that lock or change a row the first to commit wins, and the
-//! other fails with 40001 as after any other write. No row is ever seen to be locked: NOWAIT has nothing to give up for, and SKIP
-//! LOCKED nothing to skip. FOR SHARE is as strict as FOR UPDATE. Outside a transaction block a lock ends with its statement, so
+//! other fails with 40001 as after any other write. No row is ever seen to be locked, so NOWAIT has nothing to give up for, and SKIP
+//! LOCKED is refused: it would give two workers the same row. FOR SHARE is as strict as FOR UPDATE. Outside a transaction block a lock ends with its statement, so
 //! there the query is an ordinary one.
 //!
 //! The result is computed from the rows that were locked, so that both are the same whatever LIMIT chooses.
@@ -13,8 +13,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use nyala_catalog::Transaction;
 use sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr,
-    TableFactor, Value, visit_expressions,
+    Distinct, Expr, GroupByExpr, LockClause, NonBlock, ObjectName, OrderByKind, Query, Select,
+    SelectItem, SetExpr, TableFactor, Value, visit_expressions,
 };
 
 use super::{Changed, RETURNED, TARGET, Target, aliased, internal_table, select_of};
@@ -69,6 +69,14 @@ fn target(planner: &Planner, query: &mut Query) -> Result<Target> {
         .first()
         .map(|lock| format!("FOR {}", lock.lock_type))
         .unwrap_or_default();
+    let skips = |lock: &LockClause| lock.nonblock == Some(NonBlock::SkipLocked);
+    if locks.iter().any(skips) {
+        return Err(
+            PgError::unsupported("SKIP LOCKED is not supported").with_hint(
+                "Of two transactions that lock a row the second to commit fails with 40001.",
+            ),
+        );
+    }
     let not_allowed =
         |with: &str| PgError::unsupported(format!("{words} is not allowed with {with}"));
     let SetExpr::Select(select) = query.body.as_ref() else {
