@@ -25,7 +25,7 @@
 //! Why step 1 is needed: without it a row deleted between S and step 5 would leave no trace, and a
 //! recovery could not tell it from a row still to be shown.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -93,12 +93,44 @@ pub async fn run(
     table: &Table,
     closed_when: &Arc<dyn PhysicalExpr>,
 ) -> Result<HousekeepingReport> {
+    let mut left = RowsLeft::default();
+    let outcome = rounds(catalog, database, table, closed_when, &mut left).await;
+    // Only now: to merge a keyspace of which the next round takes as much again would be work done twice.
+    for (space, rows) in left.rows {
+        catalog.rows_left(space, rows, left.csn)?;
+    }
+    outcome
+}
+
+/// What left the keyspaces in the rounds of a run, the last time with a csn.
+#[derive(Default)]
+struct RowsLeft {
+    rows: HashMap<Space, u64>,
+    csn: u64,
+}
+
+async fn rounds(
+    catalog: &Arc<Catalog>,
+    database: &DatabaseDef,
+    table: &Table,
+    closed_when: &Arc<dyn PhysicalExpr>,
+    left: &mut RowsLeft,
+) -> Result<HousekeepingReport> {
     let mut report = HousekeepingReport::default();
     let mut from = Bound::Unbounded;
     loop {
         let first = from == Bound::Unbounded;
         let mut of_round = report;
-        let last = round(catalog, database, table, closed_when, from, &mut of_round).await?;
+        let rounded = round(
+            catalog,
+            database,
+            table,
+            closed_when,
+            from,
+            &mut of_round,
+            left,
+        );
+        let last = rounded.await?;
         if !first {
             of_round.files_before = report.files_before;
         }
@@ -118,6 +150,7 @@ async fn round(
     closed_when: &Arc<dyn PhysicalExpr>,
     from: Bound<Vec<u8>>,
     report: &mut HousekeepingReport,
+    left: &mut RowsLeft,
 ) -> Result<Option<Bytes>> {
     let (_, table) = current_table(catalog, database, compiled.def.oid)?;
     let storage = table.def.storage;
@@ -137,7 +170,7 @@ async fn round(
         Ok(Some(moved)) => {
             let keys = &moved.rows.keys;
             let last = keys.get(round_rows_max().saturating_sub(1)).cloned();
-            let written = commit_and_show(catalog, database, &table, moved, report).await;
+            let written = commit_and_show(catalog, database, &table, moved, report, left).await;
             written.map(|()| last)
         }
         Ok(None) => {
@@ -280,6 +313,7 @@ async fn commit_and_show(
     table: &Table,
     moved: Moved,
     report: &mut HousekeepingReport,
+    left: &mut RowsLeft,
 ) -> Result<()> {
     let storage = table.def.storage;
     let rewrite = &moved.rewrite;
@@ -312,12 +346,12 @@ async fn commit_and_show(
         }
     };
     crate::crash_point!("housekeeping::delta_committed");
-    let mut left = vec![
+    let mut leave = vec![
         (Space::Rows(storage), moved.rows.keys.len() as u64),
         (Space::ShadowClosed(storage), moved.unshadowed.len() as u64),
     ];
     for (index, entries) in moved.table.indexes.iter().zip(&moved.rows.entries) {
-        left.push((Space::Index(index.def.storage), entries.len() as u64));
+        leave.push((Space::Index(index.def.storage), entries.len() as u64));
     }
     let first = moved.base.file_count() == 0;
     let finish = moved
@@ -340,9 +374,10 @@ async fn commit_and_show(
     };
     crate::crash_point!("housekeeping::manifest_committed");
     moved.closed.superseded(moved.base.version(), csn);
-    for (space, rows) in left {
-        catalog.rows_left(space, rows, csn)?;
+    for (space, rows) in leave {
+        *left.rows.entry(space).or_default() += rows;
     }
+    left.csn = csn;
     report.closed_version = version;
     Ok(())
 }
