@@ -55,8 +55,9 @@ use crate::row_store::{Space, meta_key};
 use crate::transaction::ReadView;
 
 /// Rows moved in one round; a run does rounds, each from where the one before ended, until none are left. Bounds the keys kept in
-/// memory and the time that other commits wait for step 5, and a file of so many rows is none to be merged.
-const ROUND_ROWS_MAX: usize = 1 << 20;
+/// memory. Smaller rounds hold other commits up for less time each, but take up to twice as long: while fjall writes the
+/// memtables of one round, its idle workers spin beside the next.
+const ROUND_ROWS_MAX: usize = 4_000_000;
 
 fn round_rows_max() -> usize {
     // Tests have rounds of few rows.
