@@ -40,6 +40,7 @@ mod row_codec;
 mod row_store;
 mod row_text;
 mod shadow_log;
+mod sieve;
 mod table_edit;
 mod table_handles;
 mod transaction;

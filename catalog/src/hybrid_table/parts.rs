@@ -21,17 +21,23 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
 use crate::closed_table::total_statistics;
+use crate::sieve::AddSieves;
 
 /// The rule of DataFusion that answers aggregates from statistics.
 const AGGREGATES_FROM_STATISTICS: &str = "aggregate_statistics";
 
-/// DataFusion's rules for physical plans, and the one that puts unions in the place of parts.
+/// The rule of DataFusion that hands dynamic filters down to the scans.
+const DYNAMIC_FILTERS: &str = "FilterPushdown(Post)";
+
+/// DataFusion's rules for physical plans, the one that puts unions in the place of parts, and the one that adds sieves.
 pub fn physical_optimizer_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let after = rules
         .iter()
         .position(|rule| rule.name() == AGGREGATES_FROM_STATISTICS);
     rules.insert(after.map_or(0, |at| at + 1), Arc::new(UnionOfParts));
+    let before = rules.iter().position(|rule| rule.name() == DYNAMIC_FILTERS);
+    rules.insert(before.unwrap_or(rules.len()), Arc::new(AddSieves));
     rules
 }
 

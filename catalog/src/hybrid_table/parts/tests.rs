@@ -48,4 +48,6 @@ fn the_union_takes_its_place() {
         .iter()
         .position(|name| *name == AGGREGATES_FROM_STATISTICS);
     assert_eq!(names.get(at.unwrap() + 1), Some(&"union_of_parts"));
+    let at = names.iter().position(|name| *name == "add_sieves");
+    assert_eq!(names.get(at.unwrap() + 1), Some(&DYNAMIC_FILTERS));
 }
