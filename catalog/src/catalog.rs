@@ -59,6 +59,9 @@ pub(crate) const FORMAT_ELSEWHERE: u64 = 3;
 /// Version of the format of a database with sequences or constraints, which servers of earlier ones would not keep to.
 pub(crate) const FORMAT_CONSTRAINED: u64 = 4;
 
+/// Version of the format since rows were replaced as a whole: servers of earlier ones would read the rows from before.
+pub(crate) const FORMAT_GENERATIONS: u64 = 5;
+
 /// Folder in the data directory with temporary files; whoever starts the server empties it.
 pub const TEMPORARY_FOLDER: &str = "temporary";
 
@@ -134,6 +137,8 @@ pub struct Catalog {
     snapshots: Mutex<HashMap<StorageId, Handles>>,
     row_numbers: Mutex<HashMap<StorageId, Arc<AtomicI64>>>,
     rewriters: Mutex<HashMap<StorageId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Read by whoever commits a change of definitions.
+    definitions_held: tokio::sync::RwLock<()>,
     /// Storages that no definition names since a csn; removed when nobody can read them any more.
     retired: Mutex<Vec<(u64, Retired)>>,
     /// Runs the catalog's own scans (uniqueness checks, moves).
@@ -157,11 +162,11 @@ impl Catalog {
         })?);
         let snapshot = store.snapshot();
         let format = snapshot.meta_number(meta_key::FORMAT)?;
-        if format > FORMAT_CONSTRAINED {
+        if format > FORMAT_GENERATIONS {
             return Err(CatalogError::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "data directory has format {format}, this server reads formats up to {FORMAT_CONSTRAINED}"
+                    "data directory has format {format}, this server reads formats up to {FORMAT_GENERATIONS}"
                 ),
             ));
         }
@@ -170,6 +175,7 @@ impl Catalog {
             .map_err(|_| CatalogError::corrupted("object identifiers are used up"))?;
         let next_storage = snapshot.meta_number(meta_key::NEXT_STORAGE)?;
         drop(snapshot);
+        store.sweep_generations()?;
         let object_stores = Arc::new(ObjectStores::new(&config.s3_options)?);
         let columnar = open_columnar(&config, &object_stores, &store, format == 0).await?;
         let counters = Arc::new(Counters::new(
@@ -225,6 +231,7 @@ impl Catalog {
             snapshots: Mutex::default(),
             row_numbers: Mutex::default(),
             rewriters: Mutex::default(),
+            definitions_held: tokio::sync::RwLock::default(),
             retired: Mutex::default(),
             session: SessionStateBuilder::new().with_default_features().build(),
         });
@@ -323,6 +330,7 @@ impl Catalog {
             if let Relation::Table(table) = relation {
                 meta.push((meta_key::manifest(table.def.storage), None));
                 meta.push((meta_key::snapshot(table.def.storage), None));
+                meta.push((meta_key::generation(table.def.storage), None));
                 for point in RestorePoint::load_all(&snapshot, table.def.storage)? {
                     meta.push((point.meta_key(table.def.storage), None));
                 }
@@ -389,6 +397,16 @@ impl Catalog {
 
     pub(crate) fn session(&self) -> &SessionState {
         &self.session
+    }
+
+    /// Keeps definitions as they are while the guard lives: transactions that change some wait with their commits.
+    pub(crate) async fn hold_definitions(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.definitions_held.write().await
+    }
+
+    /// For the commit of a change of definitions: waits until nobody holds them.
+    pub(crate) async fn change_definitions(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.definitions_held.read().await
     }
 
     /// The lock that one rewriter of a table's files holds.
@@ -555,7 +573,7 @@ async fn open_columnar(
             Some(place) => batch.insert(&meta, meta_key::COLUMNAR, serde_json::to_vec(place)?),
             None => batch.remove(&meta, meta_key::COLUMNAR),
         }
-        store.write(batch)?;
+        store.write(batch, &[])?;
     }
     if let Some(place) = place {
         columnar.claim(&place, new).await?;

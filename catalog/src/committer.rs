@@ -21,7 +21,9 @@
 //! Changes of indexes come with the rows they belong to (see [`crate::index`]) and go into the same batch. An exclusive
 //! value that a request adds counts as a key it writes.
 //!
-//! The committer never reads a row and never waits for anything but the disk.
+//! Where a move replaces a storage's rows by a copy ([`crate::row_store::generation`]), the rows written since the copy's snapshot are
+//! read and put into it; such a request is a group of its own. Else the committer never reads a row. It never waits for
+//! anything but the disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -39,6 +41,7 @@ use crate::index::entry::Entry;
 use crate::index::fills::{Fill, Fills};
 use crate::row_cache::RowCache;
 use crate::row_codec::Bytes;
+use crate::row_store::generation::Generation;
 use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, meta_key};
 use crate::shadow_log::ShadowLogs;
 use crate::write_buffer::TableWrites;
@@ -163,6 +166,9 @@ pub(crate) enum Move {
         entries: Vec<(StorageId, Vec<Entry>)>,
         /// Keys that were in `shadow_closed` at the move's snapshot, whose old copies are gone.
         unshadowed: Vec<Bytes>,
+        /// What takes the place of the storage's rows, without those moved, as they were at the move's snapshot. `moved` is
+        /// empty then.
+        taken: Option<Generation>,
     },
     /// The move was given up: stop shadowing.
     Abandon(StorageId),
@@ -186,6 +192,11 @@ impl Move {
     /// Whether it is the last step of a run.
     pub(crate) fn is_end(&self) -> bool {
         !matches!(self, Self::Begin(_) | Self::BeginOffload(_))
+    }
+
+    /// Whether it reads rows, which those of its group have to be among.
+    fn reads_rows(&self) -> bool {
+        matches!(self, Self::Finish { taken: Some(_), .. })
     }
 }
 
@@ -250,6 +261,7 @@ impl Committer {
             offloading: HashMap::new(),
             last_write: HashMap::new(),
             fills: Fills::default(),
+            renewed: Vec::new(),
         };
         let thread = std::thread::Builder::new()
             .name("committer".to_string())
@@ -294,7 +306,10 @@ fn fresh_value(value: Option<&[u8]>) -> Vec<u8> {
 
 /// The keyspaces that the end of a move writes to.
 struct MoveSpaces {
+    /// The rows that stay, or what takes their place.
     rows: fjall::Keyspace,
+    /// Rows written since the copy was begun that takes the rows' place.
+    written: Vec<(Bytes, Option<fjall::Slice>)>,
     shadow: fjall::Keyspace,
     fresh: Option<fjall::Keyspace>,
     indexes: Vec<fjall::Keyspace>,
@@ -326,6 +341,8 @@ struct CommitLog {
     /// Keys written since the intent, of each storage that is being offloaded.
     offloading: HashMap<StorageId, HashSet<Bytes>>,
     fills: Fills,
+    /// What the batch that is assembled makes the generation of storages.
+    renewed: Vec<(StorageId, Generation)>,
 }
 
 /// The keyspace of an index that a request changes, with the changes.
@@ -337,12 +354,22 @@ struct IndexSpace<'a> {
 
 impl CommitLog {
     fn run(mut self, mut receiver: mpsc::Receiver<Waiting>) {
-        while let Some(first) = receiver.blocking_recv() {
+        let alone = |waiting: &Waiting| {
+            let row_move = waiting.request.row_move.as_ref();
+            row_move.is_some_and(Move::reads_rows)
+        };
+        let mut next = None;
+        while let Some(first) = next.take().or_else(|| receiver.blocking_recv()) {
+            let mut open = !alone(&first);
             let mut group = vec![first];
-            while group.len() < GROUP_MAX {
+            while open && group.len() < GROUP_MAX {
                 match receiver.try_recv() {
+                    Ok(waiting) if alone(&waiting) => {
+                        next = Some(waiting);
+                        open = false;
+                    }
                     Ok(waiting) => group.push(waiting),
-                    Err(_) => break,
+                    Err(_) => open = false,
                 }
             }
             self.commit_group(group);
@@ -367,9 +394,10 @@ impl CommitLog {
             return;
         }
         crate::crash_point!("commit::before_batch");
+        let renewed = std::mem::take(&mut self.renewed);
         let written = self.meta_keyspace().and_then(|meta| {
             batch.insert(&meta, meta_key::CSN, self.last_csn.to_be_bytes());
-            self.store.write(batch)
+            self.store.write(batch, &renewed)
         });
         if written.is_ok() {
             let visible = &self.counters.visible_csn;
@@ -431,11 +459,22 @@ impl CommitLog {
         };
         let move_spaces = match &request.row_move {
             Some(Move::Finish {
-                storage, entries, ..
+                storage,
+                entries,
+                taken,
+                ..
             }) => {
                 let indexes = entries.iter();
+                let (rows, written) = match taken {
+                    Some(taken) => (
+                        self.store.keyspace_of(Space::Rows(*storage), *taken)?,
+                        self.rows_written(*storage)?,
+                    ),
+                    None => (self.store.keyspace(Space::Rows(*storage))?, Vec::new()),
+                };
                 Some(MoveSpaces {
-                    rows: self.store.keyspace(Space::Rows(*storage))?,
+                    rows,
+                    written,
                     shadow: self.store.keyspace(Space::ShadowClosed(*storage))?,
                     fresh: self.fresh_space(*storage)?,
                     indexes: indexes
@@ -583,11 +622,23 @@ impl CommitLog {
                 moved,
                 entries,
                 unshadowed,
+                taken,
             }) => {
                 let touched = self.moving.remove(&storage).unwrap_or_default();
                 self.last_move.insert(storage, csn);
                 self.last_write.insert(storage, csn);
+                if let Some(generation) = taken {
+                    self.renewed.push((storage, generation));
+                    self.fresh.remove(&storage);
+                    self.shadow_logs.forget(Space::Fresh(storage));
+                }
                 if let Some(spaces) = move_spaces {
+                    for (key, value) in &spaces.written {
+                        match value {
+                            Some(value) => batch.insert(&spaces.rows, &**key, &**value),
+                            None => batch.remove(&spaces.rows, &**key),
+                        }
+                    }
                     let goes = |key: &&Bytes| touched.is_empty() || !touched.contains(*key);
                     for key in moved.iter().filter(goes) {
                         batch.remove(&spaces.rows, &**key);
@@ -648,6 +699,14 @@ impl CommitLog {
             }
             None => self.shadow_logs.forget(space),
         }
+    }
+
+    /// The rows written since the intent of a move, as of the last batch.
+    fn rows_written(&self, storage: StorageId) -> Result<Vec<(Bytes, Option<fjall::Slice>)>> {
+        let snapshot = self.store.snapshot();
+        let keys = self.moving.get(&storage).into_iter().flatten();
+        keys.map(|key| Ok((key.clone(), snapshot.get(Space::Rows(storage), key)?)))
+            .collect()
     }
 
     /// The keyspace of a storage's fresh rows, if they are kept.

@@ -13,15 +13,17 @@
 //! a server that is only read from would go on to walk over the tombstones.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::catalog::Catalog;
 use crate::committer::CommitRequest;
+use crate::definitions::StorageId;
 use crate::error::Result;
 use crate::row_store::Space;
+use crate::row_store::generation::Generation;
 
 /// Rows that left from which on a merge is worth its reading and writing.
 const DEAD_ROWS_MIN: u64 = 50_000;
@@ -60,40 +62,67 @@ impl Catalog {
         if self.dead_rows.add(space, rows, entries) {
             let catalog = Arc::downgrade(self);
             tokio::spawn(async move {
-                for _ in 0..WAIT_STEPS_MAX {
-                    let Some(catalog) = catalog.upgrade() else {
-                        return;
-                    };
-                    if catalog.oldest_transaction() >= csn {
-                        let store = catalog.store();
-                        let catalog = Arc::downgrade(&catalog);
-                        let merge = tokio::task::spawn_blocking(move || store.compact(space));
-                        match merge.await {
-                            Ok(Ok(())) => {
-                                tracing::debug!(?space, "keyspace was compacted");
-                                if let Some(catalog) = catalog.upgrade() {
-                                    let nothing = CommitRequest {
-                                        snapshot_csn: u64::MAX,
-                                        ..CommitRequest::default()
-                                    };
-                                    if let Err(error) = catalog.commit(nothing).await {
-                                        tracing::warn!(?space, %error, "merged files wait for a commit");
-                                    }
-                                }
+                let Some(catalog) = when_unseen(catalog, csn).await else {
+                    tracing::info!(?space, "no compaction: an old transaction is still open");
+                    return;
+                };
+                let store = catalog.store();
+                let catalog = Arc::downgrade(&catalog);
+                let merge = tokio::task::spawn_blocking(move || store.compact(space));
+                match merge.await {
+                    Ok(Ok(())) => {
+                        tracing::debug!(?space, "keyspace was compacted");
+                        if let Some(catalog) = catalog.upgrade() {
+                            let nothing = CommitRequest {
+                                snapshot_csn: u64::MAX,
+                                ..CommitRequest::default()
+                            };
+                            if let Err(error) = catalog.commit(nothing).await {
+                                tracing::warn!(?space, %error, "merged files wait for a commit");
                             }
-                            Ok(Err(error)) => tracing::warn!(?space, %error, "compaction failed"),
-                            Err(error) => tracing::warn!(?space, %error, "compaction ended"),
                         }
-                        return;
                     }
-                    drop(catalog);
-                    tokio::time::sleep(WAIT_STEP).await;
+                    Ok(Err(error)) => tracing::warn!(?space, %error, "compaction failed"),
+                    Err(error) => tracing::warn!(?space, %error, "compaction ended"),
                 }
-                tracing::info!(?space, "no compaction: an old transaction is still open");
             });
         }
         Ok(())
     }
+
+    /// The commit of a csn has given a storage other rows than those of a generation. Drops these once nobody reads them; the next
+    /// start does if an old transaction stays open for long.
+    pub(crate) fn rows_replaced(
+        self: &Arc<Self>,
+        storage: StorageId,
+        generation: Generation,
+        csn: u64,
+    ) {
+        let catalog = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let Some(catalog) = when_unseen(catalog, csn).await else {
+                tracing::info!(storage, "an old transaction keeps replaced rows");
+                return;
+            };
+            let store = catalog.store();
+            if let Err(error) = store.drop_generation(storage, generation) {
+                tracing::warn!(storage, %error, "replaced rows stay until the next start");
+            }
+        });
+    }
+}
+
+/// The catalog, once every transaction that began before the commit of a csn has ended; `None` if that takes too long.
+async fn when_unseen(catalog: Weak<Catalog>, csn: u64) -> Option<Arc<Catalog>> {
+    for _ in 0..WAIT_STEPS_MAX {
+        // Lookups of a single statement are no transactions, but they do not last so long.
+        tokio::time::sleep(WAIT_STEP).await;
+        let catalog = catalog.upgrade()?;
+        if catalog.oldest_transaction() >= csn {
+            return Some(catalog);
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -13,14 +13,19 @@
 //!    files, with `txn` = (table's app id, csn of S). Nobody reads this version yet.
 //! 5. **show** (`housekeeping::manifest_committed`): one batch in the row store sets the manifest to
 //!    the new version, deletes the moved rows and their index entries, empties the shadow of the keys folded, and deletes
-//!    the intent. Keys written since step 1 keep their row and their shadow entry.
+//!    the intent. Keys written since step 1 keep their row and their shadow entry. Where most rows are moved, the batch
+//!    deletes none of them: those that stay were copied in step 3, and the batch takes the copy for the rows (module `sides`). A
+//!    snapshot of the table goes with the old rows, and the run ends with a new one.
 //!
 //! **Recovery**, for each intent found at start: if the Delta log is not ahead of the manifest, the
 //! run never reached step 4, and only the intent is deleted. If it is ahead, step 5 is done from
 //! what is stored: a row of the row store whose key is in the new version and not in the shadow is a
 //! moved row (it was not in the closed table before, by uniqueness, and not written since, or it
 //! would be shadowed). Shadow entries stay; the next run folds them. Merged files have the rows of those they replace, so
-//! they make no difference to this.
+//! they make no difference to this. A copy that was not taken is dropped.
+//!
+//! Step 5 deletes the entries of the indexes that the table had at S. If an index was made or dropped since, the run is finished
+//! the way a recovery does; should that happen to it as well, it tries again while changes of definitions wait.
 //!
 //! Why step 1 is needed: without it a row deleted between S and step 5 would leave no trace, and a
 //! recovery could not tell it from a row still to be shown.
@@ -29,33 +34,36 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use datafusion::common::Result as DataFusionResult;
+use arrow::array::{AsArray, BooleanArray};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
-use parking_lot::Mutex;
+use tokio::sync::Mutex;
 
-use crate::catalog::{Catalog, by_storage};
+use crate::catalog::{Catalog, FORMAT_GENERATIONS, by_storage};
 use crate::closed_table::{ClosedTable, ClosedVersion, Rewrite};
 use crate::committer::{CommitRequest, Move};
 use crate::definitions::{DatabaseDef, Oid, StorageId, Table};
 use crate::error::{CatalogError, ErrorKind, Result};
-use crate::index::entry::Entry;
 use crate::key_range::KeyRange;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, SnapshotManifest};
+use crate::offload;
 use crate::open_table::{OpenScanExec, RowSource};
 use crate::rewriting::{self, Intent, begin};
 use crate::row_codec::Bytes;
+use crate::row_store::generation::Staged;
 use crate::row_store::{Space, meta_key};
 use crate::transaction::ReadView;
 
-/// Rows moved in one round; a run does rounds, each from where the one before ended, until none are left. Bounds the keys kept in
-/// memory. Smaller rounds hold other commits up for less time each, but take up to twice as long: while fjall writes the
+mod sides;
+
+use sides::{Moved, Sides};
+
+/// Keys that a round keeps of the rows it moves; a run does rounds, each from where the one before ended, until none are left.
+/// Bounds the keys kept in memory. Smaller rounds hold other commits up for less time each, but take up to twice as long: while fjall writes the
 /// memtables of one round, its idle workers spin beside the next.
 const ROUND_ROWS_MAX: usize = 4_000_000;
 
@@ -86,6 +94,9 @@ pub struct HousekeepingReport {
 
 /// Moves the rows for which `closed_when` is true.
 ///
+/// A table that had a snapshot has one after the run; where most rows were moved it is a new one, with a restore point of
+/// `now_us`, in microseconds since 1970.
+///
 /// `closed_when` is the closing rule of `table`, compiled over all its columns. If these or the rule change before the run is
 /// done, it fails with a serialization failure, and what it moved until then is moved.
 pub async fn run(
@@ -93,12 +104,21 @@ pub async fn run(
     database: &DatabaseDef,
     table: &Table,
     closed_when: &Arc<dyn PhysicalExpr>,
+    now_us: i64,
 ) -> Result<HousekeepingReport> {
     let mut left = RowsLeft::default();
     let outcome = rounds(catalog, database, table, closed_when, &mut left).await;
+    if left.snapshot
+        && let Err(error) = offload::run(catalog, database, table.def.oid, now_us).await
+    {
+        let table = &table.def.name;
+        tracing::warn!(table, %error, "the table has no snapshot until the next offload");
+    }
     // Only now: to merge a keyspace of which the next round takes as much again would be work done twice.
     for (space, rows) in left.rows {
-        catalog.rows_left(space, rows, left.csn)?;
+        if let Err(error) = catalog.rows_left(space, rows, left.csn) {
+            tracing::warn!(?space, %error, "deleted rows stay in the keyspace");
+        }
     }
     outcome
 }
@@ -108,6 +128,8 @@ pub async fn run(
 struct RowsLeft {
     rows: HashMap<Space, u64>,
     csn: u64,
+    /// The table had a snapshot, and has none now.
+    snapshot: bool,
 }
 
 async fn rounds(
@@ -162,15 +184,14 @@ async fn round(
         .snapshot()
         .contains(Space::Meta, meta_key::intent(storage))?
     {
-        recover_table(catalog, database, &table).await?;
+        finish_run(catalog, database, &table, left).await?;
     }
     let told = Move::Begin(storage);
     begin(catalog, database, &table, meta_key::intent(storage), told).await?;
     let range = KeyRange::Range(from, Bound::Unbounded);
     match select_and_write(catalog, database, compiled, &table, closed_when, range).await {
         Ok(Some(moved)) => {
-            let keys = &moved.rows.keys;
-            let last = keys.get(round_rows_max().saturating_sub(1)).cloned();
+            let last = moved.rows.last.clone();
             let written = commit_and_show(catalog, database, &table, moved, report, left).await;
             written.map(|()| last)
         }
@@ -195,44 +216,15 @@ async fn round(
     }
 }
 
-/// Keys of rows that are moved, and their entries in each of the table's indexes.
-#[derive(Default)]
-struct MovedRows {
-    keys: Vec<Bytes>,
-    entries: Vec<Vec<Entry>>,
-}
-
-impl MovedRows {
-    fn add(&mut self, keys: Vec<Bytes>, entries: Vec<Vec<Entry>>) {
-        self.keys.extend(keys);
-        self.entries.resize_with(entries.len(), Vec::new);
-        for (all, new) in self.entries.iter_mut().zip(entries) {
-            all.extend(new);
-        }
-    }
-
-    fn finish(self, table: &Table, version: u64, first: bool, unshadowed: Vec<Bytes>) -> Move {
-        let indexes = table.indexes.iter().map(|index| index.def.storage);
-        Move::Finish {
-            storage: table.def.storage,
-            version,
-            first,
-            moved: self.keys,
-            entries: indexes.zip(self.entries).collect(),
-            unshadowed,
-        }
-    }
-}
-
 /// What steps 2 and 3 prepared.
-struct Moved {
+struct Prepared {
     csn: u64,
     closed: ClosedTable,
     base: Arc<ClosedVersion>,
     adds: Vec<crate::closed_table::WrittenFile>,
     rewrite: Rewrite,
     table: Arc<Table>,
-    rows: MovedRows,
+    rows: Moved,
     unshadowed: Vec<Bytes>,
     relation_key: String,
 }
@@ -245,7 +237,7 @@ async fn select_and_write(
     locked: &Table,
     closed_when: &Arc<dyn PhysicalExpr>,
     range: KeyRange,
-) -> Result<Option<Moved>> {
+) -> Result<Option<Prepared>> {
     // As of S: rows may have been written by this definition since the caller looked, and step 5 goes by it, or not at all.
     let (view, current) = current_table(catalog, database, locked.def.oid)?;
     let table = &current;
@@ -261,20 +253,32 @@ async fn select_and_write(
     let base = closed.at_version(manifest.closed_version).await?;
     crate::crash_point!("housekeeping::selected");
 
-    let moved = Arc::new(Mutex::new(MovedRows::default()));
-    let rows = matching_rows(&view, table, closed_when, range, &moved)?;
+    let whole = range == KeyRange::all();
+    let sides = Sides::new(catalog, table, round_rows_max(), whole);
+    let sides = Arc::new(Mutex::new(Some(sides)));
+    let rows = matching_rows(&view, table, closed_when, range, &sides)?;
     let adds = match non_empty(rows).await? {
         Some(rows) => closed.write_files(rows).await?,
         None => Vec::new(),
     };
-    let moved = std::mem::take(&mut *moved.lock());
+    let moved = match sides.lock().await.take() {
+        Some(sides) => sides.finish().await,
+        None => Err(CatalogError::internal("rows were divided twice")),
+    };
+    let moved = match moved {
+        Ok(moved) => moved,
+        Err(error) => {
+            closed.discard(&adds).await;
+            return Err(error);
+        }
+    };
     let unshadowed: Vec<Bytes> = view
         .shadow_closed(table)?
         .into_iter()
         .map(Vec::into_boxed_slice)
         .collect();
     let merges = closed.merges(&base)?;
-    if moved.keys.is_empty() && unshadowed.is_empty() && merges.is_empty() {
+    if moved.is_none() && unshadowed.is_empty() && merges.is_empty() {
         return Ok(None);
     }
     let folded = match unshadowed.is_empty() {
@@ -294,7 +298,7 @@ async fn select_and_write(
     };
     crate::crash_point!("housekeeping::files_written");
     let relation_key = meta_key::relation(database.oid, table.def.oid);
-    Ok(Some(Moved {
+    Ok(Some(Prepared {
         csn: view.csn,
         closed,
         base,
@@ -312,7 +316,7 @@ async fn commit_and_show(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
     table: &Table,
-    moved: Moved,
+    moved: Prepared,
     report: &mut HousekeepingReport,
     left: &mut RowsLeft,
 ) -> Result<()> {
@@ -320,7 +324,7 @@ async fn commit_and_show(
     let rewrite = &moved.rewrite;
     let written = (moved.adds.len() + rewrite.written.len()) as u64;
     let removed = (rewrite.removed.len() + rewrite.merged.len()) as u64;
-    report.rows_moved += moved.rows.keys.len() as u64;
+    report.rows_moved += moved.rows.rows;
     report.rows_folded += rewrite.rows_dropped;
     report.files_written += written;
     report.files_before = moved.base.file_count() as u64;
@@ -347,6 +351,7 @@ async fn commit_and_show(
         }
     };
     crate::crash_point!("housekeeping::delta_committed");
+    // None of what is replaced.
     let mut leave = vec![
         (Space::Rows(storage), moved.rows.keys.len() as u64),
         (Space::ShadowClosed(storage), moved.unshadowed.len() as u64),
@@ -358,18 +363,12 @@ async fn commit_and_show(
     let finish = moved
         .rows
         .finish(&moved.table, version, first, moved.unshadowed);
-    let shown = show(
-        catalog,
-        storage,
-        version,
-        moved.csn,
-        finish,
-        vec![moved.relation_key],
-    );
+    let relation = moved.relation_key;
+    let shown = show(catalog, storage, version, moved.csn, finish, relation, left);
     let csn = match shown.await {
         Ok(csn) => csn,
         Err(error) if error.kind == ErrorKind::SerializationFailure => {
-            return definition_changed(catalog, database, table, error).await;
+            return definition_changed(catalog, database, table, error, left).await;
         }
         Err(error) => return Err(error),
     };
@@ -390,10 +389,11 @@ async fn definition_changed(
     database: &DatabaseDef,
     table: &Table,
     error: CatalogError,
+    left: &mut RowsLeft,
 ) -> Result<()> {
     match current_table(catalog, database, table.def.oid) {
         Ok((_, current)) if current.def.storage == table.def.storage => {
-            recover_table(catalog, database, &current).await
+            finish_run(catalog, database, &current, left).await
         }
         _ => {
             abandon(catalog, table.def.storage).await?;
@@ -415,33 +415,61 @@ async fn abandon(catalog: &Catalog, storage: StorageId) -> Result<()> {
 
 /// Step 5; returns its csn.
 async fn show(
-    catalog: &Catalog,
+    catalog: &Arc<Catalog>,
     storage: StorageId,
     closed_version: u64,
     csn: u64,
-    finish: Move,
-    unchanged: Vec<String>,
+    (finish, copy): (Move, Option<Staged>),
+    relation_key: String,
+    left: &mut RowsLeft,
 ) -> Result<u64> {
     let manifest = Manifest {
         closed_version,
         csn,
     };
+    let mut meta = vec![
+        (
+            meta_key::manifest(storage),
+            Some(serde_json::to_vec(&manifest)?),
+        ),
+        (meta_key::intent(storage), None),
+    ];
+    let mut generations = None;
+    if let Some(copy) = copy {
+        let store = catalog.store();
+        generations = Some((store.hold_generation(storage)?, copy.generation()));
+        left.snapshot |= SnapshotManifest::load(&catalog.snapshot(), storage)?.is_some();
+        let generation = copy.generation().to_bytes();
+        meta.push((meta_key::generation(storage), Some(generation)));
+        meta.push((meta_key::snapshot(storage), None));
+        if catalog.snapshot().meta_number(meta_key::FORMAT)? < FORMAT_GENERATIONS {
+            let format = FORMAT_GENERATIONS.to_be_bytes().to_vec();
+            meta.push((meta_key::FORMAT.to_string(), Some(format)));
+        }
+        // Before the commit, which may succeed although nobody waits for it any more.
+        copy.keep();
+    }
     let request = CommitRequest {
         // Definitions may not have changed since S: a table dropped or truncated in the meantime
         // must not get its manifest back. The other keys are this run's alone.
         snapshot_csn: csn,
-        meta: vec![
-            (
-                meta_key::manifest(storage),
-                Some(serde_json::to_vec(&manifest)?),
-            ),
-            (meta_key::intent(storage), None),
-        ],
+        meta,
         row_move: Some(finish),
-        unchanged,
+        unchanged: vec![relation_key],
         ..CommitRequest::default()
     };
-    catalog.commit(request).await
+    let shown = catalog.commit(request).await;
+    if let Some((replaced, taken)) = generations {
+        match &shown {
+            Ok(csn) => catalog.rows_replaced(storage, replaced, *csn),
+            Err(error) if error.kind == ErrorKind::SerializationFailure => {
+                catalog.store().drop_generation(storage, taken)?;
+            }
+            // Whether it was taken the next start sees.
+            Err(_) => {}
+        }
+    }
+    shown
 }
 
 /// Finishes or undoes the runs that a crash cut off. Called before anyone can read or write.
@@ -464,16 +492,37 @@ pub(crate) async fn recover(catalog: &Arc<Catalog>) -> Result<()> {
             None => None,
         };
         match table {
-            Some((database, table)) => match recover_table(catalog, database, &table).await {
-                // The other tables are not to suffer from it; the next run says so again.
-                Err(error) if error.kind == ErrorKind::ObjectInUse => {
-                    tracing::error!(table = table.def.name, %error, "closed part is not as it was left");
+            Some((database, table)) => {
+                match recover_table(catalog, database, &table, &mut RowsLeft::default()).await {
+                    // The other tables are not to suffer from it; the next run says so again.
+                    Err(error) if error.kind == ErrorKind::ObjectInUse => {
+                        tracing::error!(table = table.def.name, %error, "closed part is not as it was left");
+                    }
+                    recovered => recovered?,
                 }
-                recovered => recovered?,
-            },
+            }
             None => abandon(catalog, storage).await?,
         }
     }
+    Ok(())
+}
+
+/// Finishes or undoes a run of a server that others use. Their changes of definitions can undo what it prepares each time, so
+/// that they wait for a second try.
+async fn finish_run(
+    catalog: &Arc<Catalog>,
+    database: &DatabaseDef,
+    table: &Arc<Table>,
+    left: &mut RowsLeft,
+) -> Result<()> {
+    match recover_table(catalog, database, table, left).await {
+        Err(error) if error.kind == ErrorKind::SerializationFailure => {
+            let _held = catalog.hold_definitions().await;
+            recover_table(catalog, database, table, left).await?;
+        }
+        finished => finished?,
+    }
+    crate::crash_point!("housekeeping::manifest_committed");
     Ok(())
 }
 
@@ -481,6 +530,7 @@ async fn recover_table(
     catalog: &Arc<Catalog>,
     database: &DatabaseDef,
     table: &Arc<Table>,
+    left: &mut RowsLeft,
 ) -> Result<()> {
     let storage = table.def.storage;
     let (view, current) = current_table(catalog, database, table.def.oid)?;
@@ -522,35 +572,33 @@ async fn recover_table(
         .with_detail("A Delta table that is the closed part of a table has no other writers."));
     }
     let shadow: HashSet<Vec<u8>> = view.shadow_closed(table)?.into_iter().collect();
-    let mut moved = MovedRows::default();
-    let mut open = open_keys(&view, table)?;
-    while let Some(addresses) = open.try_next().await? {
+    let mut sides = Sides::new(catalog, table, round_rows_max(), true).unbounded();
+    let mut open = open_rows(&view, table, KeyRange::all())?;
+    while let Some(rows) = open.try_next().await? {
+        let addresses = table.codec.project_key(&rows)?;
         let in_closed = closed.contains_keys(&latest, &addresses).await?;
-        let mut keys = table.codec.encode_keys(&addresses)?;
-        let mut is_in = in_closed.iter();
-        keys.retain(|key| is_in.next() == Some(Some(true)) && !shadow.contains(&**key));
-        let entries = view.entries_of_keys(table, &keys)?;
-        moved.add(keys, entries);
+        let keys = table.codec.encode_keys(&addresses)?;
+        let moved = in_closed.iter().zip(&keys);
+        let moved = moved.map(|(is_in, key)| is_in == Some(true) && !shadow.contains(&**key));
+        let marks = BooleanArray::from(moved.collect::<Vec<bool>>());
+        sides.take(&rows, &marks).await?;
+        sides.is_full();
     }
+    let moved = sides.finish().await?;
     tracing::info!(
         table = table.def.name,
-        rows = moved.keys.len(),
+        rows = moved.rows,
         version = latest.version(),
         "housekeeping was cut off and is finished"
     );
     let first = base.file_count() == 0;
     let finish = moved.finish(table, latest.version(), first, Vec::new());
-    let relation_key = meta_key::relation(database.oid, table.def.oid);
-    show(
-        catalog,
-        storage,
-        latest.version(),
-        view.csn,
-        finish,
-        vec![relation_key],
-    )
-    .await
-    .map(|csn| closed.superseded(base.version(), csn))
+    let relation = meta_key::relation(database.oid, table.def.oid);
+    let version = latest.version();
+    let shown = show(catalog, storage, version, view.csn, finish, relation, left);
+    shown
+        .await
+        .map(|csn| closed.superseded(base.version(), csn))
 }
 
 /// The table as it is now, which has closed rows, and a view of now.
@@ -569,50 +617,53 @@ fn current_table(
     Ok((view, table))
 }
 
-/// Open rows of a range that match, at most a round's; their keys are collected as the stream is read.
+/// Open rows of a range that match, at most a round's. The sides see all rows that are read.
 fn matching_rows(
     view: &ReadView,
     table: &Arc<Table>,
     closed_when: &Arc<dyn PhysicalExpr>,
     range: KeyRange,
-    moved: &Arc<Mutex<MovedRows>>,
+    sides: &Arc<Mutex<Option<Sides>>>,
+) -> Result<SendableRecordBatchStream> {
+    let rows = open_rows(view, table, range)?;
+    let state = (rows, Arc::clone(closed_when), Arc::clone(sides));
+    let matching = futures::stream::try_unfold(state, |state| async move {
+        let (mut rows, closed_when, sides) = state;
+        let mut locked = sides.lock().await;
+        let Some(table_sides) = locked.as_mut() else {
+            return Ok(None);
+        };
+        while !table_sides.is_full()
+            && let Some(batch) = rows.try_next().await?
+        {
+            let truth = closed_when.evaluate(&batch)?.into_array(batch.num_rows())?;
+            let truth = truth.as_boolean_opt().ok_or_else(|| {
+                DataFusionError::from(CatalogError::internal("closed_when is not boolean"))
+            })?;
+            let moved = table_sides.take(&batch, truth).await?;
+            if moved.num_rows() > 0 {
+                drop(locked);
+                return Ok(Some((moved, (rows, closed_when, sides))));
+            }
+        }
+        Ok::<_, DataFusionError>(None)
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(
+        Arc::clone(&table.schema),
+        matching,
+    )))
+}
+
+/// The open rows of a range, in key order.
+fn open_rows(
+    view: &ReadView,
+    table: &Arc<Table>,
+    range: KeyRange,
 ) -> Result<SendableRecordBatchStream> {
     let columns = (0..table.schema.fields().len()).collect();
     let open = RowSource::Rows;
     let scan = OpenScanExec::new(view.clone(), Arc::clone(table), open, columns, range, None)?;
-    let rows = scan.execute(0, view.catalog.session().task_ctx())?;
-    let of_table = Arc::clone(table);
-    let (closed_when, moved) = (Arc::clone(closed_when), Arc::clone(moved));
-    let rows_max = round_rows_max();
-    let selected = Arc::clone(&moved);
-    let rows = rows.take_while(move |_| {
-        let full = selected.lock().keys.len() >= rows_max;
-        futures::future::ready(!full)
-    });
-    let matching = rows.map(move |batch| -> DataFusionResult<RecordBatch> {
-        let batch = batch?;
-        let truth = closed_when.evaluate(&batch)?.into_array(batch.num_rows())?;
-        let truth = truth.as_boolean_opt().ok_or_else(|| {
-            DataFusionError::from(CatalogError::internal("closed_when is not boolean"))
-        })?;
-        let matching = filter_record_batch(&batch, truth)?;
-        let mut moved = moved.lock();
-        let room = rows_max.saturating_sub(moved.keys.len());
-        let matching = matching.slice(0, matching.num_rows().min(room));
-        let addresses = of_table.codec.project_key(&matching)?;
-        let keys = of_table.codec.encode_keys(&addresses)?;
-        let indexes = of_table.indexes.iter();
-        let entries = indexes
-            .map(|index| index.entries(&index.project(&matching)?, &keys))
-            .collect::<Result<_>>()?;
-        moved.add(keys, entries);
-        Ok(matching)
-    });
-    let rows = matching.try_filter(|batch| futures::future::ready(batch.num_rows() > 0));
-    Ok(Box::pin(RecordBatchStreamAdapter::new(
-        Arc::clone(&table.schema),
-        rows,
-    )))
+    Ok(scan.execute(0, view.catalog.session().task_ctx())?)
 }
 
 /// The stream again, unless it has no rows.
@@ -623,14 +674,6 @@ async fn non_empty(rows: SendableRecordBatchStream) -> Result<Option<SendableRec
         return Ok(None);
     }
     Ok(Some(Box::pin(RecordBatchStreamAdapter::new(schema, rows))))
-}
-
-/// The keys of all open rows.
-fn open_keys(view: &ReadView, table: &Arc<Table>) -> Result<SendableRecordBatchStream> {
-    let columns = table.key_columns().to_vec();
-    let (range, open) = (KeyRange::all(), RowSource::Rows);
-    let scan = OpenScanExec::new(view.clone(), Arc::clone(table), open, columns, range, None)?;
-    Ok(scan.execute(0, view.catalog.session().task_ctx())?)
 }
 
 fn app_id(storage: StorageId) -> String {

@@ -12,6 +12,9 @@
 //!
 //! Writing happens in the committer only; everything else reads through a [`StoreSnapshot`].
 //! A keyspace is made on first use and outlives its table until [`RowStore::drop_storage`].
+//!
+//! The keyspaces of a storage's rows and fresh rows can be replaced by others, the next *generation*
+//! ([`generation`]). Which one a storage has is part of what a batch writes and a snapshot sees.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -26,6 +29,10 @@ use crate::definitions::StorageId;
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::row_codec::Bytes;
 use crate::storage_failure;
+
+pub(crate) mod generation;
+
+use generation::{Generation, Generations};
 
 /// Bytes of decoded blocks kept in memory.
 pub const BLOCK_CACHE_BYTES: u64 = 512 << 20;
@@ -80,6 +87,8 @@ pub mod meta_key {
     pub const SEQUENCES: &str = "sequence/";
     /// Prefix of what is visible of snapshots.
     pub const SNAPSHOTS: &str = "snapshot/";
+    /// Prefix of generations of keyspaces.
+    pub const GENERATIONS: &str = "generation/";
 
     /// A database.
     pub fn database(oid: Oid) -> String {
@@ -145,6 +154,10 @@ pub mod meta_key {
     pub fn snapshot(storage: StorageId) -> String {
         format!("{SNAPSHOTS}{storage:016x}")
     }
+    /// The generation of a storage's rows.
+    pub fn generation(storage: StorageId) -> String {
+        format!("{GENERATIONS}{storage:016x}")
+    }
     /// Prefix of a table's restore points.
     pub fn points(storage: StorageId) -> String {
         format!("{POINTS}{storage:016x}/")
@@ -179,15 +192,25 @@ pub enum Space {
 }
 
 impl Space {
-    fn keyspace_name(self) -> String {
-        match self {
+    fn keyspace_name(self, generation: Generation) -> String {
+        let name = match self {
             Self::Meta => "meta".to_string(),
             Self::Rows(storage) => format!("r{storage}"),
             Self::ShadowClosed(storage) => format!("s{storage}"),
             Self::Fresh(storage) => format!("f{storage}"),
             Self::Index(storage) => format!("i{storage}"),
+        };
+        match generation {
+            Generation::FIRST => name,
+            later => format!("{name}.{later}"),
         }
     }
+}
+
+/// What the last batch left.
+struct Latest {
+    snapshot: Snapshot,
+    generations: Arc<Generations>,
 }
 
 /// The open row store of a server.
@@ -196,8 +219,8 @@ pub struct RowStore {
     /// As of the last batch. fjall's own snapshots can see half of a batch: whatever flushes, compacts, makes or drops a
     /// keyspace while a batch is applied moves the visible sequence number beyond the batch's. The one writer takes
     /// this one when no batch is under way, and everybody reads copies of it.
-    latest: RwLock<Snapshot>,
-    keyspaces: Mutex<HashMap<Space, Keyspace>>,
+    latest: RwLock<Latest>,
+    keyspaces: Mutex<HashMap<(Space, Generation), Keyspace>>,
     /// Why the store takes no more writes.
     broken: OnceLock<CatalogError>,
 }
@@ -209,32 +232,69 @@ impl RowStore {
             .cache_size(BLOCK_CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .open()?;
+        let generations = generation::load(&database)?;
+        let latest = Latest {
+            snapshot: database.snapshot(),
+            generations: Arc::new(generations),
+        };
         Ok(Self {
-            latest: RwLock::new(database.snapshot()),
+            latest: RwLock::new(latest),
             database,
             keyspaces: Mutex::new(HashMap::new()),
             broken: OnceLock::new(),
         })
     }
 
-    /// The keyspace of `space`, made if it does not exist.
+    /// The keyspace of `space` as of the last batch, made if it does not exist.
     pub(crate) fn keyspace(&self, space: Space) -> Result<Keyspace> {
+        let generation = self.latest.read().generations.of(space);
+        self.keyspace_of(space, generation)
+    }
+
+    /// The keyspace of `space` of a generation, made if it does not exist.
+    pub(crate) fn keyspace_of(&self, space: Space, generation: Generation) -> Result<Keyspace> {
         let mut keyspaces = self.keyspaces.lock();
-        if let Some(keyspace) = keyspaces.get(&space) {
+        if let Some(keyspace) = keyspaces.get(&(space, generation)) {
             return Ok(keyspace.clone());
         }
+        self.make_keyspace(&mut keyspaces, space, generation)
+    }
+
+    /// The keyspace that a snapshot reads. One that was dropped since is not made again.
+    fn keyspace_at(&self, space: Space, generation: Generation) -> Result<Keyspace> {
+        let mut keyspaces = self.keyspaces.lock();
+        if let Some(keyspace) = keyspaces.get(&(space, generation)) {
+            return Ok(keyspace.clone());
+        }
+        if self.latest.read().generations.of(space) != generation {
+            return Err(CatalogError::internal(
+                "a snapshot outlived the rows that it reads",
+            ));
+        }
+        self.make_keyspace(&mut keyspaces, space, generation)
+    }
+
+    fn make_keyspace(
+        &self,
+        keyspaces: &mut HashMap<(Space, Generation), Keyspace>,
+        space: Space,
+        generation: Generation,
+    ) -> Result<Keyspace> {
+        let name = space.keyspace_name(generation);
         let keyspace = self
             .database
-            .keyspace(&space.keyspace_name(), KeyspaceCreateOptions::default)?;
-        keyspaces.insert(space, keyspace.clone());
+            .keyspace(&name, KeyspaceCreateOptions::default)?;
+        keyspaces.insert((space, generation), keyspace.clone());
         Ok(keyspace)
     }
 
     /// A view of all keyspaces as of the last batch.
     pub fn snapshot(self: &Arc<Self>) -> StoreSnapshot {
+        let latest = self.latest.read();
         StoreSnapshot {
             store: Arc::clone(self),
-            snapshot: self.latest.read().clone(),
+            snapshot: latest.snapshot.clone(),
+            generations: Arc::clone(&latest.generations),
         }
     }
 
@@ -247,10 +307,15 @@ impl RowStore {
     }
 
     /// Applies a batch to all its keyspaces at once; returns when it is on disk, and new snapshots see it. For one writer.
+    /// The batch says itself which storages it gives which generation ([`meta_key::generation`]).
     ///
     /// After a write that failed no other succeeds until the store is opened again, which reads all batches that are whole
     /// on disk. All that were acknowledged are.
-    pub(crate) fn write(&self, batch: OwnedWriteBatch) -> Result<()> {
+    pub(crate) fn write(
+        &self,
+        batch: OwnedWriteBatch,
+        renewed: &[(StorageId, Generation)],
+    ) -> Result<()> {
         if let Some(error) = self.broken.get() {
             return Err(error.clone());
         }
@@ -264,7 +329,14 @@ impl RowStore {
             }
             return Err(error);
         }
-        *self.latest.write() = self.database.snapshot();
+        let mut latest = self.latest.write();
+        latest.snapshot = self.database.snapshot();
+        if !renewed.is_empty() {
+            let generations = Arc::make_mut(&mut latest.generations);
+            for (storage, generation) in renewed {
+                generations.renew(*storage, *generation);
+            }
+        }
         Ok(())
     }
 
@@ -284,12 +356,18 @@ impl RowStore {
 
     /// Removes one keyspace, if it exists.
     pub(crate) fn drop_space(&self, space: Space) -> Result<()> {
-        let keyspace = self.keyspaces.lock().remove(&space);
+        let generation = self.latest.read().generations.of(space);
+        self.drop_keyspace(space, generation)
+    }
+
+    fn drop_keyspace(&self, space: Space, generation: Generation) -> Result<()> {
+        let keyspace = self.keyspaces.lock().remove(&(space, generation));
+        let name = space.keyspace_name(generation);
         let keyspace = match keyspace {
             Some(keyspace) => keyspace,
-            None if self.database.keyspace_exists(&space.keyspace_name()) => self
+            None if self.database.keyspace_exists(&name) => self
                 .database
-                .keyspace(&space.keyspace_name(), KeyspaceCreateOptions::default)?,
+                .keyspace(&name, KeyspaceCreateOptions::default)?,
             None => return Ok(()),
         };
         Ok(self.database.delete_keyspace(keyspace)?)
@@ -297,7 +375,9 @@ impl RowStore {
 
     /// Merges all files of a keyspace, without the entries that no snapshot reads. Blocks until it is done.
     pub(crate) fn compact(&self, space: Space) -> Result<()> {
-        let Some(keyspace) = self.keyspaces.lock().get(&space).cloned() else {
+        let generation = self.latest.read().generations.of(space);
+        let keyspace = self.keyspaces.lock().get(&(space, generation)).cloned();
+        let Some(keyspace) = keyspace else {
             // Dropped in the meantime.
             return Ok(());
         };
@@ -314,12 +394,20 @@ impl RowStore {
         Ok(keyspace.major_compact()?)
     }
 
+    /// Drops the keyspaces that a crash left of generations. Called before anyone reads.
+    pub(crate) fn sweep_generations(&self) -> Result<()> {
+        generation::sweep(&self.database, &self.latest.read().generations)
+    }
+
     /// Storages of rows or indexes that have a keyspace.
     pub(crate) fn storages(&self) -> Vec<StorageId> {
         let names = self.database.list_keyspace_names();
         names
             .iter()
-            .filter_map(|name| name.strip_prefix(['r', 'i'])?.parse().ok())
+            .filter_map(|name| {
+                let (storage, _) = generation::parse(name.strip_prefix(['r', 'i'])?)?;
+                Some(storage)
+            })
             .collect()
     }
 }
@@ -351,19 +439,22 @@ fn broken(error: &fjall::Error) -> CatalogError {
 pub struct StoreSnapshot {
     store: Arc<RowStore>,
     snapshot: Snapshot,
+    generations: Arc<Generations>,
 }
 
 impl StoreSnapshot {
+    fn keyspace(&self, space: Space) -> Result<Keyspace> {
+        self.store.keyspace_at(space, self.generations.of(space))
+    }
+
     /// The value of a key.
     pub fn get(&self, space: Space, key: impl AsRef<[u8]>) -> Result<Option<fjall::Slice>> {
-        Ok(self.snapshot.get(&self.store.keyspace(space)?, key)?)
+        Ok(self.snapshot.get(&self.keyspace(space)?, key)?)
     }
 
     /// Whether a key exists.
     pub fn contains(&self, space: Space, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self
-            .snapshot
-            .contains_key(&self.store.keyspace(space)?, key)?)
+        Ok(self.snapshot.contains_key(&self.keyspace(space)?, key)?)
     }
 
     /// Keys and values in a range, in key order.
@@ -372,12 +463,12 @@ impl StoreSnapshot {
         space: Space,
         range: impl std::ops::RangeBounds<Vec<u8>>,
     ) -> Result<fjall::Iter> {
-        Ok(self.snapshot.range(&self.store.keyspace(space)?, range))
+        Ok(self.snapshot.range(&self.keyspace(space)?, range))
     }
 
     /// Keys and values under a prefix, in key order.
     pub fn prefix(&self, space: Space, prefix: impl AsRef<[u8]>) -> Result<fjall::Iter> {
-        Ok(self.snapshot.prefix(&self.store.keyspace(space)?, prefix))
+        Ok(self.snapshot.prefix(&self.keyspace(space)?, prefix))
     }
 
     /// All keys of a space.
@@ -391,7 +482,7 @@ impl StoreSnapshot {
 
     /// The last key of a space.
     pub fn last_key(&self, space: Space) -> Result<Option<fjall::Slice>> {
-        match self.snapshot.last_key_value(&self.store.keyspace(space)?) {
+        match self.snapshot.last_key_value(&self.keyspace(space)?) {
             Some(entry) => Ok(Some(entry.key()?)),
             None => Ok(None),
         }
@@ -399,7 +490,7 @@ impl StoreSnapshot {
 
     /// Rows in a space, as an estimate that counts overwritten and deleted ones too.
     pub fn approximate_rows(&self, space: Space) -> Result<usize> {
-        Ok(self.store.keyspace(space)?.approximate_len())
+        Ok(self.keyspace(space)?.approximate_len())
     }
 
     /// A big-endian integer of the `meta` keyspace; 0 where it was never written.

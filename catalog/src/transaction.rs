@@ -251,8 +251,11 @@ impl Transaction {
             return Ok(());
         }
         let Self { view, changes } = self;
+        let catalog = Arc::clone(&view.catalog);
         let mut stamps = Vec::new();
+        let mut changing = None;
         if !changes.meta.is_empty() {
+            changing = Some(catalog.change_definitions().await);
             stamps.push(meta_key::definitions_version(view.definitions.database.oid));
         }
         let request = CommitRequest {
@@ -268,8 +271,8 @@ impl Transaction {
             untouched: changes.untouched.into_iter().collect(),
             ..CommitRequest::default()
         };
-        let catalog = Arc::clone(&view.catalog);
         let csn = catalog.commit(request).await?;
+        drop(changing);
         drop(view);
         catalog.retire(csn, changes.retired).await;
         Ok(())

@@ -14,7 +14,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 use crate::harness::{TestResult, expect, setting, trial};
-use rounds::{End, Rounds};
+use rounds::{End, Moves, Rounds};
 
 const ROUNDS_VARIABLE: &str = "NYALA_CRASH_ROUNDS";
 const ROUNDS_DEFAULT: u64 = 8;
@@ -54,13 +54,14 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("crash::random_kills", random_kills),
         trial("crash::named_steps", named_steps),
+        trial("crash::rows_are_replaced", rows_are_replaced),
         trial("crash::twice_at_the_same_step", twice_at_the_same_step),
     ]
 }
 
 fn random_kills() -> TestResult {
     let count = setting(ROUNDS_VARIABLE, ROUNDS_DEFAULT)?;
-    let mut rounds = Rounds::start(setting(SEED_VARIABLE, SEED_DEFAULT)?)?;
+    let mut rounds = Rounds::start(setting(SEED_VARIABLE, SEED_DEFAULT)?, Moves::Deleted)?;
     for _ in 0..count {
         let wait = Duration::from_millis(rounds.draw(KILL_AFTER_MS));
         rounds.round(End::KillAfter(wait))?;
@@ -69,7 +70,7 @@ fn random_kills() -> TestResult {
 }
 
 fn named_steps() -> TestResult {
-    let mut rounds = Rounds::start(setting(SEED_VARIABLE, SEED_DEFAULT)?)?;
+    let mut rounds = Rounds::start(setting(SEED_VARIABLE, SEED_DEFAULT)?, Moves::Deleted)?;
     for (step, passes) in STEPS {
         rounds.round(End::AtStep {
             step,
@@ -81,7 +82,7 @@ fn named_steps() -> TestResult {
 
 /// Recovery itself is interrupted by the next crash at the same step.
 fn twice_at_the_same_step() -> TestResult {
-    let mut rounds = Rounds::start(setting(SEED_VARIABLE, SEED_DEFAULT)?)?;
+    let mut rounds = Rounds::start(setting(SEED_VARIABLE, SEED_DEFAULT)?, Moves::Deleted)?;
     for step in [
         "housekeeping::files_written",
         "housekeeping::delta_committed",
@@ -92,6 +93,20 @@ fn twice_at_the_same_step() -> TestResult {
         }
     }
     finish("twice at a step", rounds)
+}
+
+/// Housekeeping puts a copy of the rows that stay in their place.
+fn rows_are_replaced() -> TestResult {
+    let mut rounds = Rounds::start(setting(SEED_VARIABLE, SEED_DEFAULT)?, Moves::Copied)?;
+    for (step, passes) in STEPS {
+        if step.starts_with("housekeeping::") {
+            let (step, passes) = (*step, *passes);
+            rounds.round(End::AtStep { step, passes })?;
+            let wait = Duration::from_millis(rounds.draw(KILL_AFTER_MS));
+            rounds.round(End::KillAfter(wait))?;
+        }
+    }
+    finish("rows replaced", rounds)
 }
 
 fn finish(name: &str, mut rounds: Rounds) -> TestResult {

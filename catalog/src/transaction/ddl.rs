@@ -431,6 +431,7 @@ impl Transaction {
         if table.is_hybrid() {
             Arc::make_mut(&mut self.view.manifests).remove(&storage);
             self.put_meta(meta_key::manifest(storage), None);
+            self.put_meta(meta_key::generation(storage), None);
         }
         self.put_meta(meta_key::snapshot(storage), None);
         for point in RestorePoint::load_all(&self.view.snapshot, storage)? {

@@ -161,7 +161,8 @@ impl Job {
         let oid = table.def.oid;
         let numbers = match self {
             Self::Housekeeping(rule) => {
-                let done = housekeeping::run(catalog, database, table, &rule).await?;
+                let done =
+                    housekeeping::run(catalog, database, table, &rule, clock::now_us()).await?;
                 vec![
                     done.rows_moved,
                     done.rows_folded,

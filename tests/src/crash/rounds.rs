@@ -64,8 +64,30 @@ impl fmt::Display for Totals {
     }
 }
 
+/// How housekeeping takes rows out of the row store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moves {
+    /// One by one; the table has indexes, and more are built meanwhile.
+    Deleted,
+    /// By a copy of the rows that stay.
+    Copied,
+}
+
+impl Moves {
+    /// The server's options with a failpoint, if any.
+    fn options(self, step: Option<&str>) -> Options {
+        let copies = (self == Self::Copied).then_some("housekeeping::copies=return");
+        let points: Vec<&str> = step.into_iter().chain(copies).collect();
+        match points.is_empty() {
+            true => Options::default(),
+            false => Options::failpoint(&points.join(";")),
+        }
+    }
+}
+
 /// The state that lasts from round to round.
 pub struct Rounds {
+    moves: Moves,
     server: Server,
     random: StdRng,
     ledgers: Vec<Ledger>,
@@ -76,11 +98,13 @@ type Task<T> = JoinHandle<Result<T, String>>;
 
 impl Rounds {
     /// A server with the table and its fixture rows.
-    pub fn start(seed: u64) -> Result<Self, Failed> {
-        let server = Server::fresh()?;
+    pub fn start(seed: u64, moves: Moves) -> Result<Self, Failed> {
+        let server = Server::start(moves.options(None))?;
         let mut wire = server.connect()?;
         wire.simple(DEFINITION)?;
-        wire.simple(INDEX)?;
+        if moves == Moves::Deleted {
+            wire.simple(INDEX)?;
+        }
         wire.simple(&format!(
             "INSERT INTO crash SELECT -x, {FIXTURE}, 1, 'fixture', NULL \
              FROM generate_series(1, {FIXTURE_ROWS}) AS g(x)"
@@ -88,6 +112,7 @@ impl Rounds {
         let ledgers = (0..WRITERS).map(|_| Ledger::default()).collect();
         let random = StdRng::seed_from_u64(seed);
         Ok(Self {
+            moves,
             server,
             random,
             ledgers,
@@ -110,7 +135,7 @@ impl Rounds {
         self.totals.rounds += 1;
         let round = self.totals.rounds;
         let outcome = self.load_and_end(end).and_then(|()| {
-            self.server.start_again(Options::default())?;
+            self.server.start_again(self.moves.options(None))?;
             self.compare()
         });
         outcome.map_err(|failure| {
@@ -127,7 +152,7 @@ impl Rounds {
                 passes => format!("{step}={passes}*off->return"),
             };
             self.server.kill();
-            self.server.start_again(Options::failpoint(&action))?;
+            self.server.start_again(self.moves.options(Some(&action)))?;
         }
         let stop = Arc::new(AtomicBool::new(false));
         let login = self.server.login(DATABASE);
@@ -148,8 +173,10 @@ impl Rounds {
             .collect();
         let seed = self.random.random_range(0..u64::MAX);
         let (index_login, index_stop) = (login.clone(), Arc::clone(&stop));
-        let indexes: Task<u64> =
-            std::thread::spawn(move || load::build_indexes(&index_login, seed, &index_stop));
+        let builds = self.moves == Moves::Deleted;
+        let indexes: Option<Task<u64>> = builds.then(|| {
+            std::thread::spawn(move || load::build_indexes(&index_login, seed, &index_stop))
+        });
         let (house_login, house_stop) = (login, Arc::clone(&stop));
         let house: Task<u64> =
             std::thread::spawn(move || load::keep_house(&house_login, seed, &house_stop));
@@ -182,9 +209,11 @@ impl Rounds {
             Ok(runs) => self.totals.housekeeping += runs,
             Err(error) => faults.push(format!("housekeeping: {error}")),
         }
-        match indexes.join().map_err(|_| "builder of indexes panicked")? {
-            Ok(built) => self.totals.built += built,
-            Err(error) => faults.push(format!("indexes: {error}")),
+        if let Some(indexes) = indexes {
+            match indexes.join().map_err(|_| "builder of indexes panicked")? {
+                Ok(built) => self.totals.built += built,
+                Err(error) => faults.push(format!("indexes: {error}")),
+            }
         }
         ended?;
         if faults.is_empty() {

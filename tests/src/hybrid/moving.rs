@@ -5,19 +5,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libtest_mimic::{Failed, Trial};
 
-use crate::harness::server::Server;
+use crate::harness::server::{Options, Server};
 use crate::harness::wire::{Login, Wire, WireError};
 use crate::harness::{TestResult, expect, expect_eq, setting, trial};
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![
+        trial("hybrid::count_is_constant_while_rows_move", || {
+            constant_while_moving(Options::default())
+        }),
+        trial("hybrid::count_is_constant_while_rows_are_replaced", || {
+            constant_while_moving(Options::failpoint(COPIES))
+        }),
         trial(
-            "hybrid::count_is_constant_while_rows_move",
-            constant_while_moving,
+            "hybrid::rows_that_stay_are_copied",
+            rows_that_stay_are_copied,
         ),
         trial("hybrid::concurrent_housekeeping", concurrent_housekeeping),
+        trial(
+            "hybrid::definitions_change_while_rows_move",
+            definitions_change_while_rows_move,
+        ),
     ]
 }
+
+/// Housekeeping copies the rows that stay, however many they are.
+const COPIES: &str = "housekeeping::copies=return";
 
 /// Rows moved, and how often at least they are counted meanwhile.
 const ROWS_VARIABLE: &str = "NYALA_MOVE_ROWS";
@@ -65,12 +78,12 @@ fn read(
     Ok(counts)
 }
 
-fn constant_while_moving() -> TestResult {
+fn constant_while_moving(options: Options) -> TestResult {
     /// The rows are closed and moved in this many portions, so that closed files pile up.
     const PORTIONS: u64 = 5;
     let rows = setting(ROWS_VARIABLE, ROWS_DEFAULT)?;
     let counts = setting(COUNTS_VARIABLE, COUNTS_DEFAULT)?;
-    Server::fresh()?.scope(|server| {
+    Server::start(options)?.scope(|server| {
         let expected = fill(server, rows)?;
         let stop = Arc::new(AtomicBool::new(false));
         let readers: Vec<_> = (0..READERS)
@@ -112,6 +125,65 @@ fn move_all(server: &Server, rows: u64, portions: u64) -> Result<(), Failed> {
     Ok(())
 }
 
+/// What began before the rows were replaced goes on as if they were not: a transaction that only reads, one that writes, and
+/// the table's snapshot.
+fn rows_that_stay_are_copied() -> TestResult {
+    Server::start(Options::failpoint(COPIES))?.scope(|server| {
+        let before = fill(server, 1_000)?;
+        let mut wire = server.connect()?;
+        wire.simple("CALL nyala.offload('contracts')")?;
+        wire.simple("UPDATE contracts SET closed_at = '2024-01-01' WHERE id % 10 <> 0")?;
+        let mut reader = server.connect()?;
+        reader.simple("BEGIN ISOLATION LEVEL REPEATABLE READ")?;
+        let open = "SELECT count(*), sum(id) FROM contracts$open";
+        let all_open = reader.texts(open)?;
+        let mut writer = server.connect()?;
+        writer.simple("BEGIN ISOLATION LEVEL REPEATABLE READ")?;
+        // The first stays; the two others are moved under the writer.
+        writer.simple("UPDATE contracts SET body = 'late' WHERE id = 10")?;
+        writer.simple("UPDATE contracts SET body = 'late' WHERE id = 11")?;
+        writer.simple("DELETE FROM contracts WHERE id = 12")?;
+        let moved = wire.texts("CALL nyala.housekeeping('contracts')")?;
+        let number = moved.first().and_then(|row| row.first());
+        expect_eq("rows moved", &number.map(String::as_str), &Some("900"))?;
+        expect_eq("moved before", &reader.texts(PICTURE)?, &before)?;
+        expect_eq("open before", &reader.texts(open)?, &all_open)?;
+        reader.simple("COMMIT")?;
+        expect_eq("whole table", &wire.texts(PICTURE)?, &before)?;
+        let sides = |wire: &mut Wire| -> Result<(i64, i64, i64), WireError> {
+            Ok((
+                wire.number("SELECT count(*) FROM contracts$open")?,
+                wire.number("SELECT count(*) FROM contracts$closed")?,
+                wire.number("SELECT count(*) FROM contracts$snapshot")?,
+            ))
+        };
+        expect_eq("sides", &sides(&mut wire)?, &(100, 900, 100))?;
+        writer.simple("COMMIT")?;
+        expect_eq("sides", &sides(&mut wire)?, &(101, 898, 100))?;
+        let late = "SELECT id FROM contracts WHERE body = 'late' ORDER BY id";
+        expect_eq(
+            "late",
+            &wire.texts(late)?,
+            &vec![vec!["10".into()], vec!["11".into()]],
+        )?;
+        server.restart()?;
+        let mut wire = server.connect()?;
+        expect_eq("sides", &sides(&mut wire)?, &(101, 898, 100))?;
+        wire.simple("CALL nyala.housekeeping('contracts')")?;
+        expect_eq("sides", &sides(&mut wire)?, &(100, 899, 100))?;
+        wire.simple("TRUNCATE contracts")?;
+        wire.simple("INSERT INTO contracts VALUES (1, NULL, 'new')")?;
+        server.restart()?;
+        let mut wire = server.connect()?;
+        let rows = wire.texts("SELECT id, body FROM contracts")?;
+        expect_eq(
+            "after TRUNCATE",
+            &rows,
+            &vec![vec!["1".into(), "new".into()]],
+        )
+    })
+}
+
 /// Several sessions ask for housekeeping at once: each either does its part or is told why not,
 /// and nothing is moved twice.
 fn concurrent_housekeeping() -> TestResult {
@@ -149,5 +221,47 @@ fn concurrent_housekeeping() -> TestResult {
         expect_eq("the table", &wire.texts(PICTURE)?, &expected)?;
         expect_eq("open", &wire.number("SELECT count(*) FROM contracts$open")?, &0)?;
         expect_eq("closed", &wire.number("SELECT count(*) FROM contracts$closed")?, &(ROWS as i64))
+    })
+}
+
+/// Each run ends, although the table's definition is never the same for long.
+fn definitions_change_while_rows_move() -> TestResult {
+    const RUNS: i64 = 15;
+    const ROWS: u64 = 3000;
+    Server::fresh()?.scope(|server| {
+        let expected = fill(server, ROWS)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (login, stopped) = (server.login("nyala"), Arc::clone(&stop));
+        let changes = std::thread::spawn(move || -> Result<u64, WireError> {
+            let mut wire = Wire::connect(&login)?;
+            let mut changes = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                wire.simple("CREATE INDEX made ON contracts (body)")?;
+                wire.simple("DROP INDEX made")?;
+                changes += 2;
+            }
+            Ok(changes)
+        });
+        let mut wire = server.connect()?;
+        let mut moved = || -> TestResult {
+            for run in 0..RUNS {
+                wire.simple(&format!(
+                    "UPDATE contracts SET closed_at = '2024-01-01' WHERE id % {RUNS} = {run}"
+                ))?;
+                wire.simple("CALL nyala.housekeeping('contracts')")?;
+                wire.simple("CALL nyala.offload('contracts')")?;
+                let left = "SELECT count(*) FROM contracts$open WHERE closed_at IS NOT NULL";
+                expect_eq("rows that were not moved", &wire.number(left)?, &0)?;
+                expect_eq("the table", &wire.texts(PICTURE)?, &expected)?;
+            }
+            Ok(())
+        };
+        let outcome = moved();
+        stop.store(true, Ordering::Relaxed);
+        let changes = changes.join().map_err(|_| "the changes panicked")??;
+        outcome?;
+        expect(changes >= RUNS as u64, || {
+            format!("the definition changed {changes} times only")
+        })
     })
 }

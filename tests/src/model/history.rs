@@ -163,10 +163,11 @@ const LOG_SHOWN: usize = 25;
 
 /// Runs a history of `steps` events; a failure names the seed and the last statements.
 pub fn run(kind: Kind, seed: u64, steps: u64) -> Result<Done, Failed> {
-    // In every second history housekeeping takes many rounds.
-    let options = match seed % 2 {
+    // Housekeeping as it does it for a few rows, for many in rounds, and for most of a table.
+    let options = match seed % 3 {
         0 => Options::default(),
-        _ => Options::failpoint("housekeeping::round_rows=return(5)"),
+        1 => Options::failpoint("housekeeping::round_rows=return(5)"),
+        _ => Options::failpoint("housekeeping::copies=return"),
     };
     Server::start(options)?.scope(|server| {
         let mut wire = server.connect()?;
