@@ -13,7 +13,8 @@
 //! 3. **write** (`offload::files_written`): the open rows at S in those key ranges, in key order, to new files.
 //! 4. **commit to Delta** (`offload::delta_committed`): one log entry adds and removes the files. Nobody reads this version yet.
 //! 5. **show** (`offload::shown`): one row-store batch makes the version the table's snapshot, takes the fresh keys of the
-//!    replaced ranges out, except those written since step 1, and names the restore point of S ([`crate::restore_point`]).
+//!    replaced ranges out, except those written since step 1, and names the restore point of S ([`crate::restore_point`]). Columns
+//!    must be as they were at S. Indexes need not; that no other definition is committed meanwhile makes sure that it succeeds.
 //!
 //! **Recovery** only deletes the intent: without step 5 the old snapshot and its fresh keys stand as they were. What was
 //! a first run leaves a fresh keyspace that is not kept any more; it is dropped. A log that is ahead of the visible
@@ -194,9 +195,15 @@ async fn refresh(
         version,
         csn: view.csn,
     };
+    // A table dropped, truncated or altered in the meantime must not get this snapshot. One with other indexes may.
+    let held = catalog.hold_definitions().await;
+    let (now, defined) = current_table(catalog, database, oid)?;
+    let (then, def) = (&table.def, &defined.def);
+    if def.storage != storage || def.columns != then.columns || def.history != then.history {
+        return Err(CatalogError::serialization_failure());
+    }
     let request = CommitRequest {
-        // A table dropped or truncated in the meantime must not get a snapshot.
-        snapshot_csn: view.csn,
+        snapshot_csn: now.csn,
         meta: vec![
             (
                 meta_key::snapshot(storage),
@@ -215,6 +222,7 @@ async fn refresh(
         ..CommitRequest::default()
     };
     let csn = catalog.commit(request).await?;
+    drop((held, now));
     crate::crash_point!("offload::shown");
     if let Some(before) = shown {
         snapshot.superseded(before.version, csn);
