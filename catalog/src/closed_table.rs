@@ -20,7 +20,7 @@
 //!
 //! The parts: `schema` (types), `columns` (what the table's columns are in files), `stats` (statistics in the log), `version` (what a version is made
 //! of), `scan` and `left_out` (plans), `write`, `rewrite` and `commit` (changes), `partition`, `row_order` and `merge` (which rows are in a
-//! file), `vacuum` (removing files), `keys` and `read` (key probes).
+//! file), `vacuum` (removing files), `keys`, `read` and `decoded` (key probes).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,6 +46,7 @@ mod bucket_hash;
 mod columns;
 mod commit;
 mod convert;
+mod decoded;
 mod deletion_vector;
 mod durable;
 mod error;
@@ -141,6 +142,8 @@ struct Layout {
     /// The table's directory, where it is a local one: then writes are flushed to disk.
     directory: Option<PathBuf>,
     readers: Arc<read::ReaderCache>,
+    /// Tells what was decoded of files for this definition.
+    seen: decoded::Seen,
     /// Versions that were the visible one, with the csn of the commit that ended that.
     superseded: Arc<Mutex<Vec<(u64, u64)>>>,
 }
@@ -240,6 +243,7 @@ impl ClosedTable {
             prefix,
             directory,
             readers: Arc::default(),
+            seen: decoded::Seen::new(),
             superseded: Arc::default(),
             scan_order: spec.scan_order(),
             file_schema: spec.file_schema(),
@@ -284,6 +288,7 @@ impl ClosedTable {
             prefix: own.prefix.clone(),
             directory: own.directory.clone(),
             readers: Arc::clone(&own.readers),
+            seen: decoded::Seen::new(),
             superseded: Arc::clone(&own.superseded),
         });
         let versions = Versions::default();

@@ -1,4 +1,8 @@
-//! The commit protocol: one thread orders all commits, checks them, and makes them durable in groups.
+//! The commit protocol: all commits are ordered, checked, and made durable in groups.
+//!
+//! Groups are made by a thread of their own, so that nothing else waits for the disk. As long as transactions come one at a time,
+//! and the disk is quick, a small one is committed by the thread that asks for it: to wake another and be woken again would take as
+//! long as the disk does.
 //!
 //! Steps, for each group of waiting requests:
 //!
@@ -46,11 +50,12 @@ use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, meta_key};
 use crate::shadow_log::ShadowLogs;
 use crate::write_buffer::TableWrites;
 
+mod groups;
+
+use groups::Shared;
+
 /// Commit requests that can wait before senders wait too.
 const REQUESTS_WAITING_MAX: usize = 4_096;
-
-/// Requests that share one fsync at the most.
-const GROUP_MAX: usize = 1_024;
 
 /// Counters that are handed out in memory and stored with the next commit that used one.
 #[derive(Debug)]
@@ -229,6 +234,7 @@ struct Waiting {
 /// Handle to the committer thread; the thread ends when the last handle is gone.
 pub(crate) struct Committer {
     requests: Option<mpsc::Sender<Waiting>>,
+    shared: Arc<Shared>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -263,11 +269,14 @@ impl Committer {
             fills: Fills::default(),
             renewed: Vec::new(),
         };
+        let shared = Arc::new(Shared::new(state));
+        let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("committer".to_string())
-            .spawn(move || state.run(receiver))?;
+            .spawn(move || groups::run(&of_thread, receiver))?;
         Ok(Self {
             requests: Some(sender),
+            shared,
             thread: Some(thread),
         })
     }
@@ -276,11 +285,14 @@ impl Committer {
     pub async fn commit(&self, request: CommitRequest) -> Result<u64> {
         let stopped = || CatalogError::internal("the committer has stopped");
         let (reply, answer) = oneshot::channel();
+        let waiting = Waiting { request, reply };
+        let Some(waiting) = self.shared.commit_here(waiting) else {
+            return answer.await.map_err(|_| stopped())?;
+        };
         let requests = self.requests.as_ref().ok_or_else(stopped)?;
-        requests
-            .send(Waiting { request, reply })
-            .await
-            .map_err(|_| stopped())?;
+        let room = requests.reserve().await.map_err(|_| stopped())?;
+        self.shared.sending();
+        room.send(waiting);
         answer.await.map_err(|_| stopped())?
     }
 }
@@ -353,30 +365,6 @@ struct IndexSpace<'a> {
 }
 
 impl CommitLog {
-    fn run(mut self, mut receiver: mpsc::Receiver<Waiting>) {
-        let alone = |waiting: &Waiting| {
-            let row_move = waiting.request.row_move.as_ref();
-            row_move.is_some_and(Move::reads_rows)
-        };
-        let mut next = None;
-        while let Some(first) = next.take().or_else(|| receiver.blocking_recv()) {
-            let mut open = !alone(&first);
-            let mut group = vec![first];
-            while open && group.len() < GROUP_MAX {
-                match receiver.try_recv() {
-                    Ok(waiting) if alone(&waiting) => {
-                        next = Some(waiting);
-                        open = false;
-                    }
-                    Ok(waiting) => group.push(waiting),
-                    Err(_) => open = false,
-                }
-            }
-            self.commit_group(group);
-            self.forget();
-        }
-    }
-
     fn commit_group(&mut self, group: Vec<Waiting>) {
         let mut batch = self.store.batch();
         let mut passed = Vec::with_capacity(group.len());

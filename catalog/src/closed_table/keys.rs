@@ -5,11 +5,13 @@
 //! what is left only the key columns are decoded, and each row is probed in a hash set of the keys.
 //! Every step may only rule out what cannot match, so the answer is exact.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, Scalar, UInt32Array};
+use arrow::compute::kernels::cmp::eq;
+use arrow::compute::{and, prep_null_mask_filter};
 use arrow::datatypes::{
     DataType, Date32Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
 };
@@ -22,6 +24,7 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use parquet::bloom_filter::Sbbf;
 
 use super::bucket_hash::buckets;
+use super::decoded::Columns;
 use super::read::{FileReader, RowsToRead};
 use super::version::LiveFile;
 use super::{ClosedTable, ClosedTableError, ClosedVersion, Layout, Result, schema};
@@ -29,6 +32,13 @@ use crate::types::SqlType;
 
 /// Up to so many keys a row group's bloom filters are asked; for more its pages are read anyway.
 const BLOOM_KEYS_MAX: usize = 1_024;
+
+/// Up to so many keys each is compared with all rows of a page, and what was decoded is kept. For more the rows are looked up among
+/// the keys.
+const FEW_KEYS_MAX: usize = 8;
+
+/// Rows of key columns that are kept of one file for one lookup at the most. A page has fewer, unless others wrote the file.
+const KEY_ROWS_KEPT_MAX: usize = 1 << 16;
 
 /// Files that one call reads at the same time.
 const FILES_PROBED_MAX: usize = 4;
@@ -77,8 +87,7 @@ impl ClosedTable {
         for (file, candidates) in keys.files(at)? {
             let position = index.get(file.path()).copied();
             let probe = locate_in_file(self.layout.clone(), file, Arc::clone(&keys), candidates);
-            let located = SpawnedTask::spawn(probe).join().await.map_err(stopped)??;
-            for (id, row) in located {
+            for (id, row) in probe.await? {
                 if let (Some(slot), Some(file)) = (found.get_mut(id as usize), position) {
                     *slot = Some((file, row));
                 }
@@ -109,6 +118,17 @@ impl ClosedTable {
             rows.sort_unstable();
             rows.dedup();
             let reader = FileReader::open(self.layout.clone(), Arc::clone(file)).await?;
+            if rows.len() <= FEW_KEYS_MAX {
+                for row in rows {
+                    let (first, around) = reader.around(row).await?;
+                    let at = row.saturating_sub(first) as usize;
+                    found.push(around.slice(
+                        at.min(around.num_rows()),
+                        usize::from(at < around.num_rows()),
+                    ));
+                }
+                continue;
+            }
             let wanted = single_rows(&reader, &rows);
             let mut batches = reader.read(&columns, Some(wanted))?;
             while let Some(batch) = batches.try_next().await? {
@@ -314,6 +334,37 @@ impl KeySet {
         sorted.get(start..end).unwrap_or_default()
     }
 
+    /// The rows of key columns that are one of `candidates`, each with its id; other keys are found or not.
+    fn matches(&self, batch: &RecordBatch, candidates: &[u32]) -> Result<Vec<(usize, u32)>> {
+        let nested = batch.columns().iter().any(|c| c.data_type().is_nested());
+        if nested || candidates.len() > FEW_KEYS_MAX {
+            let ids = self.lookup(batch)?.into_iter().enumerate();
+            return Ok(ids.filter_map(|(row, id)| Some((row, id?))).collect());
+        }
+        let mut found = Vec::new();
+        for id in candidates {
+            let mut equal: Option<BooleanArray> = None;
+            for (column, values) in self.columns.iter().zip(batch.columns()) {
+                let key = Scalar::new(column.values.slice(*id as usize, 1));
+                let of_column = eq(values, &key)?;
+                equal = Some(match equal {
+                    Some(equal) => and(&equal, &of_column)?,
+                    None => of_column,
+                });
+            }
+            let Some(equal) = equal else {
+                continue;
+            };
+            let equal = match equal.null_count() {
+                0 => equal,
+                _ => prep_null_mask_filter(&equal),
+            };
+            let rows = equal.values().set_indices();
+            found.extend(rows.map(|row| (row, *id)));
+        }
+        Ok(found)
+    }
+
     /// The id of each row of key columns that is one of the keys.
     pub(super) fn lookup(&self, batch: &RecordBatch) -> Result<Vec<Option<u32>>> {
         let rows = self.converter.convert_columns(batch.columns())?;
@@ -395,6 +446,10 @@ pub(super) async fn probe_file(
     keys: Arc<KeySet>,
     candidates: Vec<u32>,
 ) -> Result<Vec<u32>> {
+    if candidates.len() <= FEW_KEYS_MAX {
+        let located = locate_in_file(layout, file, keys, candidates).await?;
+        return Ok(located.into_iter().map(|(id, _)| id).collect());
+    }
     let reader = FileReader::open(layout, file).await?;
     let rows = rows_to_read(&reader, &keys, &candidates).await?;
     let mut found = Vec::new();
@@ -403,7 +458,8 @@ pub(super) async fn probe_file(
     }
     let mut batches = reader.read(&keys.indexes, Some(rows))?;
     while let Some(batch) = batches.try_next().await? {
-        found.extend(keys.lookup(&batch)?.into_iter().flatten());
+        let matches = keys.matches(&batch, &candidates)?;
+        found.extend(matches.into_iter().map(|(_, id)| id));
     }
     Ok(found)
 }
@@ -421,40 +477,95 @@ async fn locate_in_file(
     if rows.row_groups.is_empty() {
         return Ok(found);
     }
-    let mut numbers = row_numbers(&reader, &rows);
+    let mut numbers = RowNumbers::new(&reader, &rows);
+    let few = candidates.len() <= FEW_KEYS_MAX && numbers.len() <= KEY_ROWS_KEPT_MAX;
+    if few && reader.file().deleted().is_none() {
+        for range in numbers.ranges {
+            let batch = reader.decoded(Columns::Key, range.clone()).await?;
+            for (row, id) in keys.matches(&batch, &candidates)? {
+                found.extend(range.clone().nth(row).map(|number| (id, number)));
+            }
+        }
+        return Ok(found);
+    }
     let mut batches = reader.read(&keys.indexes, Some(rows))?;
     while let Some(batch) = batches.try_next().await? {
-        for id in keys.lookup(&batch)? {
-            let row = numbers.next();
-            if let (Some(id), Some(row)) = (id, row) {
+        for (row, id) in keys.matches(&batch, &candidates)? {
+            if let Some(row) = numbers.of(row) {
                 found.push((id, row));
             }
         }
+        numbers.advance(batch.num_rows());
     }
     Ok(found)
 }
 
-/// The number in the file of each row that is read, in the order of reading.
-fn row_numbers(reader: &FileReader, rows: &RowsToRead) -> impl Iterator<Item = u32> + use<> {
-    // Where each row group that is read begins, and how long it is.
-    let mut groups = Vec::with_capacity(rows.row_groups.len());
-    let mut start = 0_u32;
-    for (position, group) in reader.footer().metadata().row_groups().iter().enumerate() {
-        let count = u32::try_from(group.num_rows()).unwrap_or_default();
-        if rows.row_groups.contains(&position) {
-            groups.push(start..start + count);
+/// The numbers in the file of the rows that are read, in the order of reading.
+struct RowNumbers {
+    /// Numbers of rows that follow each other.
+    ranges: VecDeque<Range<u32>>,
+}
+
+impl RowNumbers {
+    fn new(reader: &FileReader, rows: &RowsToRead) -> Self {
+        // Where each row group that is read begins, and how long it is.
+        let mut groups = VecDeque::with_capacity(rows.row_groups.len());
+        let mut start = 0_u32;
+        for (position, group) in reader.footer().metadata().row_groups().iter().enumerate() {
+            let end = start.saturating_add(u32::try_from(group.num_rows()).unwrap_or(u32::MAX));
+            if rows.row_groups.contains(&position) {
+                groups.push_back(start..end);
+            }
+            start = end;
         }
-        start += count;
+        let mut ranges = VecDeque::new();
+        for selector in rows.selection.iter() {
+            let mut left = u32::try_from(selector.row_count).unwrap_or(u32::MAX);
+            while left > 0
+                && let Some(group) = groups.front_mut()
+            {
+                let end = group.end.min(group.start.saturating_add(left));
+                left -= end - group.start;
+                if !selector.skip && group.start < end {
+                    ranges.push_back(group.start..end);
+                }
+                group.start = end;
+                if group.start == group.end {
+                    groups.pop_front();
+                }
+            }
+        }
+        Self { ranges }
     }
-    let selectors: Vec<RowSelector> = rows.selection.iter().copied().collect();
-    let selected = selectors
-        .into_iter()
-        .flat_map(|selector| std::iter::repeat_n(!selector.skip, selector.row_count));
-    groups
-        .into_iter()
-        .flatten()
-        .zip(selected)
-        .filter_map(|(row, selected)| selected.then_some(row))
+
+    /// Rows that are read.
+    fn len(&self) -> usize {
+        self.ranges.iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// The number of a row of the batch that comes next.
+    fn of(&self, mut row: usize) -> Option<u32> {
+        for range in &self.ranges {
+            if row < range.len() {
+                return Some(range.start + u32::try_from(row).ok()?);
+            }
+            row -= range.len();
+        }
+        None
+    }
+
+    /// Goes on to the batch after one with so many rows.
+    fn advance(&mut self, mut rows: usize) {
+        while let Some(range) = self.ranges.front_mut() {
+            let taken = rows.min(range.len());
+            range.start += u32::try_from(taken).unwrap_or(u32::MAX);
+            rows -= taken;
+            if range.start < range.end {
+                return;
+            }
+            self.ranges.pop_front();
+        }
+    }
 }
 
 /// The pages of a file that may hold one of the candidates.

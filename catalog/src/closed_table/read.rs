@@ -143,6 +143,10 @@ impl FileReader {
         })
     }
 
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
     pub(super) fn footer(&self) -> &ArrowReaderMetadata {
         &self.footer
     }
