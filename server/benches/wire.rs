@@ -27,6 +27,7 @@ mod error;
 
 #[path = "../src/pgwire"]
 mod pgwire {
+    pub mod append;
     pub mod encode;
     pub mod frame;
     pub mod messages {

@@ -5,6 +5,7 @@
 //! `extended_query`; those call the session and answer through `statement` (rows), `copy` and
 //! `messages`. Nothing here looks into SQL text, decides access, or knows a table.
 
+mod append;
 pub mod cancel_registry;
 mod channel;
 mod connection;

@@ -21,8 +21,10 @@ use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use nyala_catalog::types::SqlType;
+
+use crate::pgwire::append::Append;
 
 pub use binary::BinaryColumn;
 pub use calendar::{civil_from_days, days_in_month};

@@ -9,12 +9,13 @@
 //! As PostgreSQL does, the signature comes in one message with the first row.
 
 use arrow::array::RecordBatch;
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use nyala_catalog::types::SqlType;
 
 use super::super::decode::{InputSettings, ValueError};
 use super::RECORD_BYTES_MAX;
 use super::reader::{CopyError, Rows};
+use crate::pgwire::append::Append;
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 

@@ -4,10 +4,11 @@
 //! Owns the end of records (newlines in quotes are data), the splitting of fields and the quoting of
 //! output; knows no types.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::Dialect;
 use super::text::Field;
+use crate::pgwire::append::Append;
 
 /// How far the search for a record's end came; kept between chunks.
 #[derive(Debug, Clone, Copy, Default)]

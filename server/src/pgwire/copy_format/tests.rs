@@ -142,6 +142,26 @@ fn output_is_that_of_postgresql() {
 }
 
 #[test]
+fn numbers_are_quoted_where_they_would_be_misread() {
+    let numbers = |options: &CopyOptions| {
+        written(options)
+            .lines()
+            .filter_map(|line| line.split(';').next().map(str::to_string))
+            .filter(|field| field.contains(char::is_numeric) && !field.contains('l'))
+            .collect::<Vec<_>>()
+    };
+    let dialect = |null: &str, quote: u8| CopyOptions {
+        delimiter: Some(b';'),
+        null: Some(null.to_string()),
+        quote: Some(quote),
+        ..csv()
+    };
+    assert_eq!(numbers(&dialect("none", b'"')), ["1", "2", "3", "4"]);
+    assert_eq!(numbers(&dialect("3", b'"')), ["1", "2", "\"3\"", "4", "3"]);
+    assert_eq!(numbers(&dialect("", b'2')), ["1", "2222", "3", "4"]);
+}
+
+#[test]
 fn what_was_written_is_read_back_however_it_is_cut() {
     let header = CopyOptions {
         header: Header::Yes,

@@ -3,9 +3,10 @@
 //! Owns the end of records, the splitting and unescaping of fields, and the escaping of output; knows no
 //! types.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::Dialect;
+use crate::pgwire::append::Append;
 
 /// Finds the newline that ends the record at the start of `buffer`; the search begins at `from`.
 pub fn record_end(buffer: &[u8], from: usize) -> Option<usize> {

@@ -4,11 +4,12 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use nyala_catalog::types::SqlType;
 
 use super::super::encode::{BinaryColumn, EncodeError, FormatSettings, TextColumn};
 use super::{CopyFormat, CopyOptions, Dialect, Header, binary, csv, text};
+use crate::pgwire::append::Append;
 
 /// Writes the lines of one COPY TO.
 #[derive(Debug)]
@@ -87,7 +88,14 @@ impl CopyWriter {
             let (ty, settings) = (&column.ty, &self.settings);
             Ok(match is_binary {
                 true => Values::Binary(BinaryColumn::new(array, ty, settings)?),
-                false => Values::Text(TextColumn::new(array, ty, settings)?, column.force_quote),
+                false => {
+                    let quoting = match (column.force_quote, self.dialect.spares(ty)) {
+                        (true, _) => Quoting::Always,
+                        (false, true) => Quoting::Never,
+                        (false, false) => Quoting::Where,
+                    };
+                    Values::Text(TextColumn::new(array, ty, settings)?, quoting)
+                }
             })
         });
         Ok(CopyRows {
@@ -125,9 +133,46 @@ pub struct CopyRows<'a> {
 }
 
 enum Values {
-    /// The text, and whether it is quoted in any case.
-    Text(TextColumn, bool),
+    Text(TextColumn, Quoting),
     Binary(BinaryColumn),
+}
+
+/// Whether text is quoted or escaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quoting {
+    Always,
+    /// Where it has to be.
+    Where,
+    /// It never has to be.
+    Never,
+}
+
+/// Whether a byte can be in the text of numbers, dates and times.
+fn is_of_numbers(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b" +-./:".contains(&byte)
+}
+
+impl Dialect {
+    /// Whether the text of a type has nothing in it that would have to be quoted or escaped.
+    fn spares(&self, ty: &SqlType) -> bool {
+        let of_numbers = matches!(
+            ty,
+            SqlType::Bool
+                | SqlType::Int2
+                | SqlType::Int4
+                | SqlType::Int8
+                | SqlType::Float4
+                | SqlType::Float8
+                | SqlType::Numeric(_)
+                | SqlType::Date
+                | SqlType::Time
+                | SqlType::Timestamp
+                | SqlType::Timestamptz
+        );
+        let null = self.null.as_bytes();
+        let is_null = !null.is_empty() && null.iter().all(|byte| is_of_numbers(*byte));
+        of_numbers && !is_null && !is_of_numbers(self.delimiter) && !is_of_numbers(self.quote)
+    }
 }
 
 impl CopyRows<'_> {
@@ -145,13 +190,14 @@ impl CopyRows<'_> {
         for (index, column) in self.columns.iter().enumerate() {
             match column {
                 Values::Binary(column) => column.write(row, out)?,
-                Values::Text(column, force) => {
+                Values::Text(column, quoting) => {
                     writer.delimit(index, out);
                     let start = out.len();
-                    if column.write(row, out)? {
-                        writer.protect(start, *force, &mut self.scratch, out);
-                    } else {
+                    if !column.write(row, out)? {
                         out.put_slice(writer.dialect.null.as_bytes());
+                    } else if *quoting != Quoting::Never {
+                        let force = *quoting == Quoting::Always;
+                        writer.protect(start, force, &mut self.scratch, out);
                     }
                 }
             }

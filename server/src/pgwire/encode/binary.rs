@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use arrow::array::ArrayRef;
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use nyala_catalog::types::SqlType;
 
 use super::calendar::{PG_EPOCH_DAYS, PG_EPOCH_US};
@@ -14,6 +14,7 @@ use super::column::{Column, TextKind, Values};
 use super::numeric::Digits;
 use super::settings::FormatSettings;
 use super::{EncodeError, nested, patch_length, text};
+use crate::pgwire::append::Append;
 
 /// Version byte in front of a binary `jsonb`.
 const JSONB_VERSION: u8 = 1;
@@ -223,7 +224,7 @@ fn write_string(
                     format!("invalid input syntax for type uuid: \"{value}\""),
                 )
             })?;
-            out.put_u128(bits);
+            out.put_slice(&bits.to_be_bytes());
         }
         TextKind::Inet => write_address(value, out)?,
         TextKind::Int2vector | TextKind::Oidvector => {

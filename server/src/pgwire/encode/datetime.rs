@@ -3,10 +3,11 @@
 //! Owns PostgreSQL's `EncodeDateOnly`, `EncodeTimeOnly` and `EncodeDateTime`. It never parses; values
 //! are Arrow's (days and microseconds since 1970), with the extremes of their integer as infinity.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::calendar::{DAY_US, SECOND_US, civil_from_days, weekday};
 use super::settings::{DateOrder, DateOutput, DateStyle, TimeZone};
+use crate::pgwire::append::Append;
 
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",

@@ -6,7 +6,9 @@
 
 use std::fmt::Write;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
+
+use crate::pgwire::append::Append;
 
 /// Digits that every `double precision` holds (`DBL_DIG`).
 const DOUBLE_DIGITS: i32 = 15;

@@ -4,10 +4,11 @@
 //! apart, as they are stored.
 
 use arrow::datatypes::IntervalMonthDayNano;
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::datetime::{write_fraction, write_padded};
 use super::settings::IntervalStyle;
+use crate::pgwire::append::Append;
 
 /// An interval broken down; each of its time fields has the sign of the time as a whole.
 struct Parts {

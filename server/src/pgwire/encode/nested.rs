@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use super::column::{Column, Values};
 use super::settings::FormatSettings;
 use super::{EncodeError, binary, text};
+use crate::pgwire::append::Append;
 
 /// PostgreSQL's limit of array dimensions (`MAXDIM`).
 const DIMENSIONS_MAX: usize = 6;

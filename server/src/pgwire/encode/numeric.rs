@@ -4,7 +4,9 @@
 //! PostgreSQL's: base-10000 digits, the weight of the first one, sign and display scale.
 
 use arrow::datatypes::i256;
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
+
+use crate::pgwire::append::Append;
 
 /// The decimal digits of an unscaled value, most significant first, and its sign.
 pub struct Digits {

@@ -4,7 +4,7 @@
 //! nested values is in the sibling files. It adds no length, no quotes and no escapes of its own.
 
 use arrow::array::ArrayRef;
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use nyala_catalog::types::SqlType;
 
 use super::column::{Column, TextKind, Values};
@@ -12,6 +12,7 @@ use super::numeric::Digits;
 use super::settings::{ByteaOutput, FormatSettings};
 use super::{EncodeError, datetime, float, interval, nested};
 use crate::pg_catalog::procedures;
+use crate::pgwire::append::Append;
 
 /// A column ready to print its values as text.
 pub struct TextColumn {
