@@ -30,10 +30,12 @@
 //! anything but the disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use foldhash::fast::RandomState;
+use foldhash::quality;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,6 +58,9 @@ use groups::Shared;
 
 /// Commit requests that can wait before senders wait too.
 const REQUESTS_WAITING_MAX: usize = 4_096;
+
+/// Keys of commits that there is always room to remember.
+const WRITTEN_KEPT: usize = 1 << 16;
 
 /// Counters that are handed out in memory and stored with the next commit that used one.
 #[derive(Debug)]
@@ -257,9 +262,9 @@ impl Committer {
             active,
             cache,
             reserve,
-            written: HashMap::new(),
+            written: HashMap::default(),
             history: VecDeque::new(),
-            hasher: RandomState::new(),
+            hasher: quality::RandomState::default(),
             moving: HashMap::new(),
             last_move: HashMap::new(),
             fresh,
@@ -337,10 +342,10 @@ struct CommitLog {
     last_csn: u64,
     /// csn of the last commit of a key, by hash, as far back as the oldest active snapshot. Two keys
     /// with one hash can only cause a needless serialization failure.
-    written: HashMap<u64, u64>,
+    written: HashMap<u64, u64, RandomState>,
     /// The entries of `written` in commit order.
     history: VecDeque<(u64, Vec<u64>)>,
-    hasher: RandomState,
+    hasher: quality::RandomState,
     /// Keys written since the intent, of each storage that is being moved.
     moving: HashMap<StorageId, HashSet<Bytes>>,
     /// csn of the last finished move of each storage.
@@ -773,6 +778,10 @@ impl CommitLog {
                 }
             }
             self.history.pop_front();
+        }
+        // What a bulk load took is given back.
+        if self.written.len() < WRITTEN_KEPT && self.written.capacity() > 4 * WRITTEN_KEPT {
+            self.written.shrink_to(WRITTEN_KEPT);
         }
     }
 }
