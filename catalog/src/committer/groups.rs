@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::{CommitLog, CommitRequest, Move, Waiting};
@@ -25,11 +26,16 @@ pub(super) struct Shared {
     lonely: AtomicBool,
     /// What a group took of late, in microseconds.
     group_us: AtomicU64,
+    /// Whether other threads take requests in while one of them commits. Were there none, nobody would ever be seen to wait, and each
+    /// request would be a group of its own.
+    others_go_on: bool,
 }
 
 impl Shared {
     pub(super) fn new(log: CommitLog) -> Self {
+        let workers = Handle::try_current().map_or(0, |handle| handle.metrics().num_workers());
         Self {
+            others_go_on: workers > 1,
             log: Mutex::new(log),
             waiting: AtomicUsize::new(0),
             lonely: AtomicBool::new(true),
@@ -45,7 +51,8 @@ impl Shared {
     /// Whether a request may be committed by the thread that asks for it.
     fn is_quick(&self, request: &CommitRequest) -> bool {
         let rows = request.tables.iter().map(|(_, writes)| writes.rows.len());
-        self.lonely.load(Ordering::Relaxed)
+        self.others_go_on
+            && self.lonely.load(Ordering::Relaxed)
             && self.group_us.load(Ordering::Relaxed) <= QUICK_GROUP_US
             && self.waiting.load(Ordering::Acquire) == 0
             && request.row_move.is_none()
