@@ -89,7 +89,7 @@ def page(report, took):
         [
             "# Measurements",
             "",
-            "Made by `make bench`; `make bench ONLY=NAME` makes one section again. Each line is a ratio against a peer of the same run; peers run one after the other or take turns.",
+            "Made by `make bench`; `make bench ONLY=NAME` prints one section again. Each line is a ratio against a peer of the same run; peers run one after the other or take turns.",
             "",
             f"- {date.today().isoformat()}, {machine()}, {took / 60:.0f} minutes",
             f"- {versions()}",

@@ -2,7 +2,8 @@
 //!
 //! A key is looked for in fewer and fewer bytes: files whose bounds exclude it are out, then row
 //! groups, then (for few keys) row groups whose bloom filters exclude it, then pages; of
-//! what is left only the key columns are decoded, and each row is probed in a hash set of the keys.
+//! what is left only the key columns are decoded, and each row is probed in a hash set of the keys, or, where the keys are few,
+//! each key is compared with all rows. What was decoded for a few keys is kept ([`super::decoded`]).
 //! Every step may only rule out what cannot match, so the answer is exact.
 
 use std::collections::{BTreeMap, VecDeque};
