@@ -126,6 +126,7 @@ pub struct Catalog {
     pub(crate) counters: Arc<Counters>,
     active: Arc<ActiveTransactions>,
     pub(crate) row_cache: Arc<RowCache>,
+    reserve: DiskReserve,
     pub(crate) dead_rows: DeadRows,
     pub(crate) shadow_logs: Arc<ShadowLogs>,
     pub(crate) fresh_rows: FreshRows,
@@ -199,12 +200,13 @@ impl Catalog {
         }
         let next_job = crate::job_log::next_job(&rows)?;
         drop(rows);
+        let reserve = DiskReserve::new(config.data_dir.join(ROWS), config.disk_reserve);
         let committer = Committer::start(
             Arc::clone(&store),
             Arc::clone(&counters),
             Arc::clone(&active),
             Arc::clone(&row_cache),
-            DiskReserve::new(config.data_dir.join(ROWS), config.disk_reserve),
+            reserve.clone(),
             fresh,
             Arc::clone(&shadow_logs),
         )?;
@@ -217,6 +219,7 @@ impl Catalog {
             counters,
             active,
             row_cache,
+            reserve,
             dead_rows: DeadRows::default(),
             shadow_logs,
             fresh_rows: FreshRows::new(),
@@ -393,6 +396,10 @@ impl Catalog {
 
     pub(crate) fn store(&self) -> Arc<RowStore> {
         Arc::clone(&self.store)
+    }
+
+    pub(crate) fn disk_reserve(&self) -> DiskReserve {
+        self.reserve.clone()
     }
 
     pub(crate) fn session(&self) -> &SessionState {

@@ -26,8 +26,8 @@
 //! value that a request adds counts as a key it writes.
 //!
 //! Where a move replaces a storage's rows by a copy ([`crate::row_store::generation`]), the rows written since the copy's snapshot are
-//! read and put into it; such a request is a group of its own. Else the committer never reads a row. It never waits for
-//! anything but the disk.
+//! read and put into it; such a request is a group of its own. So is one that brings rows as a whole ([`crate::bulk_load`]), whose keys
+//! are looked up for whoever's snapshot is older. Else the committer never reads a row. It never waits for anything but the disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::BuildHasher;
@@ -50,11 +50,13 @@ use crate::row_codec::Bytes;
 use crate::row_store::generation::Generation;
 use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, RowStore, Space, meta_key};
 use crate::shadow_log::ShadowLogs;
-use crate::write_buffer::TableWrites;
 
 mod groups;
+mod loads;
+mod request;
 
 use groups::Shared;
+pub(crate) use request::{CommitRequest, Move};
 
 /// Commit requests that can wait before senders wait too.
 const REQUESTS_WAITING_MAX: usize = 4_096;
@@ -158,79 +160,6 @@ impl Drop for ActiveGuard {
     }
 }
 
-/// What housekeeping asks of the committer.
-#[derive(Debug)]
-pub(crate) enum Move {
-    /// Rows of the storage are about to be moved: shadow what is written from now on.
-    Begin(StorageId),
-    /// The rows are in the closed table: make that visible.
-    Finish {
-        storage: StorageId,
-        /// Delta version of the closed table with them.
-        version: u64,
-        /// Whether the closed table had no files before.
-        first: bool,
-        /// Keys of the moved rows.
-        moved: Vec<Bytes>,
-        /// Their entries, by index storage.
-        entries: Vec<(StorageId, Vec<Entry>)>,
-        /// Keys that were in `shadow_closed` at the move's snapshot, whose old copies are gone.
-        unshadowed: Vec<Bytes>,
-        /// What takes the place of the storage's rows, without those moved, as they were at the move's snapshot. `moved` is
-        /// empty then.
-        taken: Option<Generation>,
-    },
-    /// The move was given up: stop shadowing.
-    Abandon(StorageId),
-    /// A snapshot of the storage is about to be written: keep fresh rows from now on.
-    BeginOffload(StorageId),
-    /// The snapshot is written: make that visible.
-    FinishOffload {
-        storage: StorageId,
-        /// Delta version of the new snapshot.
-        version: u64,
-        /// Whether the table had no snapshot before.
-        first: bool,
-        /// Keys that were fresh at the offload's snapshot and are in the new files.
-        cleared: Vec<Bytes>,
-    },
-    /// The offload was given up; `keeps` says whether there is an older snapshot.
-    AbandonOffload { storage: StorageId, keeps: bool },
-}
-
-impl Move {
-    /// Whether it is the last step of a run.
-    pub(crate) fn is_end(&self) -> bool {
-        !matches!(self, Self::Begin(_) | Self::BeginOffload(_))
-    }
-
-    /// Whether it reads rows, which those of its group have to be among.
-    fn reads_rows(&self) -> bool {
-        matches!(self, Self::Finish { taken: Some(_), .. })
-    }
-}
-
-/// One transaction's writes.
-#[derive(Debug, Default)]
-pub(crate) struct CommitRequest {
-    /// csn of the snapshot that the transaction read.
-    pub snapshot_csn: u64,
-    /// Row writes by storage.
-    pub tables: Vec<(StorageId, Arc<TableWrites>)>,
-    /// Writes to the `meta` keyspace; `None` deletes.
-    pub meta: Vec<(String, Option<Vec<u8>>)>,
-    /// Keys of `meta` that are set to the csn of this commit.
-    pub stamps: Vec<String>,
-    /// Keys of `meta` that must not have changed since the snapshot.
-    pub unchanged: Vec<String>,
-    /// Storages that nobody may have written to since the snapshot.
-    pub untouched: Vec<StorageId>,
-    /// Housekeeping's part.
-    pub row_move: Option<Move>,
-    /// A step of the filling of an index.
-    pub fill: Option<Fill>,
-}
-
 struct Waiting {
     request: CommitRequest,
     reply: oneshot::Sender<Result<u64>>,
@@ -271,6 +200,7 @@ impl Committer {
             shadow_logs,
             offloading: HashMap::new(),
             last_write: HashMap::new(),
+            loaded: HashMap::new(),
             fills: Fills::default(),
             renewed: Vec::new(),
         };
@@ -352,6 +282,8 @@ struct CommitLog {
     last_move: HashMap<StorageId, u64>,
     /// csn of the last write to a row of each storage.
     last_write: HashMap<StorageId, u64>,
+    /// csn of the load of each storage, as far back as the oldest active snapshot.
+    loaded: HashMap<StorageId, u64>,
     /// Storages whose fresh rows are kept: those that have a snapshot or are about to get one.
     fresh: HashSet<StorageId>,
     shadow_logs: Arc<ShadowLogs>,
@@ -425,7 +357,10 @@ impl CommitLog {
         let mut spaces = Vec::with_capacity(request.tables.len());
         let mut indexes = Vec::new();
         for (storage, writes) in &request.tables {
-            let rows = self.store.keyspace(Space::Rows(*storage))?;
+            let rows = match request.loaded(*storage) {
+                Some(generation) => self.store.keyspace_of(Space::Rows(*storage), generation)?,
+                None => self.store.keyspace(Space::Rows(*storage))?,
+            };
             let late = self
                 .last_move
                 .get(storage)
@@ -486,6 +421,7 @@ impl CommitLog {
 
         let csn = self.last_csn + 1;
         self.last_csn = csn;
+        self.take_loads(&request.loads, csn);
         for (storage, writes, rows, shadow, shadow_all, fresh) in spaces {
             self.last_write.insert(storage, csn);
             for (key, value) in &writes.rows {
@@ -732,6 +668,7 @@ impl CommitLog {
         if request.untouched.iter().any(touched) {
             return Err(CatalogError::serialization_failure());
         }
+        self.check_loads(request)?;
         let rows: usize = request
             .tables
             .iter()
@@ -779,7 +716,8 @@ impl CommitLog {
             }
             self.history.pop_front();
         }
-        // What a bulk load took is given back.
+        self.loaded.retain(|_, csn| *csn > oldest);
+        // What a large transaction took is given back.
         if self.written.len() < WRITTEN_KEPT && self.written.capacity() > 4 * WRITTEN_KEPT {
             self.written.shrink_to(WRITTEN_KEPT);
         }

@@ -16,7 +16,7 @@ use crate::error::{CatalogError, ErrorKind, Result};
 const COPIES: u64 = 2;
 
 /// The reserve of a data directory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DiskReserve {
     directory: PathBuf,
     bytes: u64,
@@ -66,6 +66,18 @@ impl Room {
             // The files are there already: to give up now would leave them to the next start.
             (false, true) => 0,
         };
+        self.take_bytes(free, bytes, reserve)
+    }
+
+    /// Takes the room for rows that are about to be written to files, or refuses it.
+    pub(crate) fn take_files(&mut self, bytes: u64) -> Result<()> {
+        match self.free {
+            Some(free) => self.take_bytes(free, bytes, self.reserve),
+            None => Ok(()),
+        }
+    }
+
+    fn take_bytes(&mut self, free: u64, bytes: u64, reserve: u64) -> Result<()> {
         match free.checked_sub(bytes).filter(|left| *left >= reserve) {
             Some(left) => {
                 self.free = Some(left);

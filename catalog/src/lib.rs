@@ -20,6 +20,7 @@ pub mod storage_failure;
 pub mod types;
 pub mod vacuum;
 
+mod bulk_load;
 mod catalog;
 mod column_history;
 mod columnar_store;
@@ -55,8 +56,8 @@ pub use row_checks::{CheckDef, RowCheck, RowChecks};
 pub use row_codec::ROW_NUMBER_COLUMN;
 pub use table_edit::TableEdit;
 pub use transaction::{
-    Arbiter, Conflicting, Existing, NewIndex, NewSequence, NewTable, NewView, ReadView, Savepoint,
-    Transaction,
+    Arbiter, BulkInsert, Conflicting, Existing, NewIndex, NewSequence, NewTable, NewView, ReadView,
+    Savepoint, Transaction,
 };
 pub use types::SqlType;
 pub use widening::widens;

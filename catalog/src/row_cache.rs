@@ -92,6 +92,13 @@ impl RowCache {
         }
     }
 
+    /// Writes to any number of keys are about to become visible with a csn.
+    pub(crate) fn all_written(&self, csn: u64) {
+        for stamp in &self.stamps {
+            stamp.store(csn, Ordering::Release);
+        }
+    }
+
     /// What the row store has for a key, if that is known: `Some(None)` says that it has no row.
     pub(crate) fn get(&self, storage: StorageId, key: &[u8]) -> Option<Option<fjall::Slice>> {
         self.entry(storage, key).map(|(_, value)| value)

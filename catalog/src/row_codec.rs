@@ -22,8 +22,10 @@ use datafusion::common::ScalarValue;
 use crate::column_history::ColumnHistory;
 use crate::error::{CatalogError, ErrorKind, Result};
 
+mod encoded;
 mod layouts;
 
+pub(crate) use encoded::EncodedRows;
 pub(crate) use layouts::ValueLayout;
 use layouts::{Columns, decode_mixed, split};
 

@@ -16,7 +16,7 @@
 //! The keyspaces of a storage's rows and fresh rows can be replaced by others, the next *generation*
 //! ([`generation`]). Which one a storage has is part of what a batch writes and a snapshot sees.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -32,7 +32,7 @@ use crate::storage_failure;
 
 pub(crate) mod generation;
 
-use generation::{Generation, Generations};
+use generation::{Generation, Generations, Loaded, Staged};
 
 /// Bytes of decoded blocks kept in memory.
 pub const BLOCK_CACHE_BYTES: u64 = 512 << 20;
@@ -47,6 +47,12 @@ const FLUSH_WAIT_STEP: std::time::Duration = std::time::Duration::from_millis(10
 /// Snapshots after whose end fjall moves its watermark.
 const SNAPSHOTS_PER_WATERMARK: usize = 10_000;
 
+/// Sequence numbers that are passed over when the store is opened. fjall goes on behind the highest one that it finds in the keyspaces
+/// and journals; those it has given to its own list of keyspaces it does not look at. A keyspace can be made and dropped without
+/// any other trace, and fjall gives its identifier to the next one: with a lower number than the one it was dropped with,
+/// that one would be gone at the next opening. There are never as many without a batch behind them.
+const SEQUENCE_NUMBERS_PASSED: u64 = 1 << 24;
+
 /// First byte of a fresh row, in front of its value.
 pub(crate) const FRESH_ROW: u8 = 1;
 
@@ -57,6 +63,8 @@ pub(crate) const FRESH_TOMBSTONE: u8 = 0;
 pub mod meta_key {
     use crate::definitions::{Oid, StorageId};
 
+    /// Sequence number of the row store's own when it was opened last.
+    pub const OPENED: &str = "opened";
     /// Version of the on-disk format.
     pub const FORMAT: &str = "format";
     /// Last commit sequence number.
@@ -232,6 +240,7 @@ impl RowStore {
             .cache_size(BLOCK_CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .open()?;
+        pass_over_sequence_numbers(&database)?;
         let generations = generation::load(&database)?;
         let latest = Latest {
             snapshot: database.snapshot(),
@@ -295,6 +304,7 @@ impl RowStore {
             store: Arc::clone(self),
             snapshot: latest.snapshot.clone(),
             generations: Arc::clone(&latest.generations),
+            loaded: None,
         }
     }
 
@@ -412,6 +422,18 @@ impl RowStore {
     }
 }
 
+/// Sees to it that no sequence number is given twice ([`SEQUENCE_NUMBERS_PASSED`]).
+fn pass_over_sequence_numbers(database: &Database) -> Result<()> {
+    let numbers = &database.supervisor.seqno;
+    numbers.fetch_max(numbers.get() + SEQUENCE_NUMBERS_PASSED);
+    // The next opening finds it in the journal, whatever happens until then.
+    let name = Space::Meta.keyspace_name(Generation::FIRST);
+    let meta = database.keyspace(&name, KeyspaceCreateOptions::default)?;
+    let mut batch = database.batch().durability(Some(PersistMode::SyncData));
+    batch.insert(&meta, meta_key::OPENED, numbers.get().to_be_bytes());
+    Ok(batch.commit()?)
+}
+
 fn broken(error: &fjall::Error) -> CatalogError {
     let kind = match error {
         // By a write of its own, in the background; the log tells which.
@@ -440,21 +462,56 @@ pub struct StoreSnapshot {
     store: Arc<RowStore>,
     snapshot: Snapshot,
     generations: Arc<Generations>,
+    /// Rows that only this snapshot has, of storages that had none at that moment.
+    loaded: Option<Arc<BTreeMap<StorageId, Loaded>>>,
 }
 
 impl StoreSnapshot {
-    fn keyspace(&self, space: Space) -> Result<Keyspace> {
-        self.store.keyspace_at(space, self.generations.of(space))
+    /// What is read of a space.
+    fn at(&self, space: Space) -> Result<(Keyspace, &Snapshot)> {
+        if let (Some(loaded), Space::Rows(storage)) = (&self.loaded, space)
+            && let Some(loaded) = loaded.get(&storage)
+        {
+            return Ok((loaded.rows.clone(), &loaded.snapshot));
+        }
+        let keyspace = self.store.keyspace_at(space, self.generations.of(space))?;
+        Ok((keyspace, &self.snapshot))
+    }
+
+    /// Has a storage's rows from now on in what was staged for it.
+    pub(crate) fn load(&mut self, staged: Staged) -> Result<()> {
+        let storage = staged.storage();
+        let loaded = self.store.loaded(staged)?;
+        let all = Arc::make_mut(self.loaded.get_or_insert_default());
+        all.insert(storage, loaded);
+        Ok(())
+    }
+
+    /// Has a storage's rows as they were again.
+    pub(crate) fn unload(&mut self, storage: StorageId) {
+        if let Some(loaded) = &mut self.loaded
+            && loaded.contains_key(&storage)
+        {
+            Arc::make_mut(loaded).remove(&storage);
+        }
+    }
+
+    /// What was loaded.
+    pub(crate) fn loaded(&self) -> impl Iterator<Item = &Arc<Staged>> {
+        let loaded = self.loaded.iter().flat_map(|loaded| loaded.values());
+        loaded.map(|loaded| &loaded.staged)
     }
 
     /// The value of a key.
     pub fn get(&self, space: Space, key: impl AsRef<[u8]>) -> Result<Option<fjall::Slice>> {
-        Ok(self.snapshot.get(&self.keyspace(space)?, key)?)
+        let (keyspace, snapshot) = self.at(space)?;
+        Ok(snapshot.get(&keyspace, key)?)
     }
 
     /// Whether a key exists.
     pub fn contains(&self, space: Space, key: impl AsRef<[u8]>) -> Result<bool> {
-        Ok(self.snapshot.contains_key(&self.keyspace(space)?, key)?)
+        let (keyspace, snapshot) = self.at(space)?;
+        Ok(snapshot.contains_key(&keyspace, key)?)
     }
 
     /// Keys and values in a range, in key order.
@@ -463,12 +520,14 @@ impl StoreSnapshot {
         space: Space,
         range: impl std::ops::RangeBounds<Vec<u8>>,
     ) -> Result<fjall::Iter> {
-        Ok(self.snapshot.range(&self.keyspace(space)?, range))
+        let (keyspace, snapshot) = self.at(space)?;
+        Ok(snapshot.range(&keyspace, range))
     }
 
     /// Keys and values under a prefix, in key order.
     pub fn prefix(&self, space: Space, prefix: impl AsRef<[u8]>) -> Result<fjall::Iter> {
-        Ok(self.snapshot.prefix(&self.keyspace(space)?, prefix))
+        let (keyspace, snapshot) = self.at(space)?;
+        Ok(snapshot.prefix(&keyspace, prefix))
     }
 
     /// All keys of a space.
@@ -482,7 +541,8 @@ impl StoreSnapshot {
 
     /// The last key of a space.
     pub fn last_key(&self, space: Space) -> Result<Option<fjall::Slice>> {
-        match self.snapshot.last_key_value(&self.keyspace(space)?) {
+        let (keyspace, snapshot) = self.at(space)?;
+        match snapshot.last_key_value(&keyspace) {
             Some(entry) => Ok(Some(entry.key()?)),
             None => Ok(None),
         }
@@ -490,7 +550,7 @@ impl StoreSnapshot {
 
     /// Rows in a space, as an estimate that counts overwritten and deleted ones too.
     pub fn approximate_rows(&self, space: Space) -> Result<usize> {
-        Ok(self.keyspace(space)?.approximate_len())
+        Ok(self.at(space)?.0.approximate_len())
     }
 
     /// A big-endian integer of the `meta` keyspace; 0 where it was never written.

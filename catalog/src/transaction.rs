@@ -8,23 +8,26 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
-use crate::committer::{ActiveGuard, CommitRequest};
+use crate::committer::ActiveGuard;
 use crate::definitions::{Definitions, StorageId, Table};
 use crate::error::Result;
 use crate::manifest::{Manifest, SnapshotManifest};
 use crate::object_stores::ObjectStores;
 use crate::row_codec::Bytes;
-use crate::row_store::{Space, StoreSnapshot, meta_key};
+use crate::row_store::{Space, StoreSnapshot};
 use crate::write_buffer::WriteBuffer;
 
 mod adopt;
 mod alter;
+mod bulk;
+mod commit;
 mod ddl;
 mod dml;
 mod index;
 mod sequence;
 mod temporary;
 
+pub use bulk::BulkInsert;
 pub use ddl::{NewTable, NewView};
 pub use dml::Existing;
 pub(crate) use index::duplicated;
@@ -139,6 +142,8 @@ impl ReadView {
 #[derive(Clone)]
 pub struct Savepoint {
     definitions: Arc<Definitions>,
+    /// What was loaded is of the snapshot.
+    snapshot: StoreSnapshot,
     writes: WriteBuffer,
     manifests: Arc<HashMap<StorageId, Manifest>>,
     changes: Changes,
@@ -210,13 +215,16 @@ impl Transaction {
 
     /// Whether there is nothing to commit.
     pub fn is_read_only(&self) -> bool {
-        self.view.writes.is_empty() && self.changes.meta.is_empty()
+        self.view.writes.is_empty()
+            && self.view.snapshot.loaded().next().is_none()
+            && self.changes.meta.is_empty()
     }
 
     /// A point to roll back to.
     pub fn savepoint(&self) -> Savepoint {
         Savepoint {
             definitions: Arc::clone(&self.view.definitions),
+            snapshot: self.view.snapshot.clone(),
             writes: self.view.writes.clone(),
             manifests: Arc::clone(&self.view.manifests),
             changes: self.changes.clone(),
@@ -226,6 +234,7 @@ impl Transaction {
     /// Forgets everything written since the savepoint.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) {
         self.view.definitions = Arc::clone(&savepoint.definitions);
+        self.view.snapshot = savepoint.snapshot.clone();
         self.view.writes = savepoint.writes.clone();
         self.view.manifests = Arc::clone(&savepoint.manifests);
         self.changes = savepoint.changes.clone();
@@ -234,47 +243,5 @@ impl Transaction {
     /// Lets the commit of writes fail if another transaction writes to the table after this one's snapshot.
     pub fn rely_on_rows(&mut self, table: &Table) {
         self.changes.untouched.insert(table.def.storage);
-    }
-
-    /// Makes the writes durable and visible. Returns when they are on disk.
-    ///
-    /// Fails with a serialization failure if another transaction committed a conflicting write
-    /// after this one's snapshot; then nothing is written.
-    pub async fn commit(self) -> Result<()> {
-        if self.is_read_only() {
-            let Self { view, changes } = self;
-            if !changes.retired.is_empty() {
-                let (catalog, csn) = (Arc::clone(&view.catalog), view.csn);
-                drop(view);
-                catalog.retire(csn, changes.retired).await;
-            }
-            return Ok(());
-        }
-        let Self { view, changes } = self;
-        let catalog = Arc::clone(&view.catalog);
-        let mut stamps = Vec::new();
-        let mut changing = None;
-        if !changes.meta.is_empty() {
-            changing = Some(catalog.change_definitions().await);
-            stamps.push(meta_key::definitions_version(view.definitions.database.oid));
-        }
-        let request = CommitRequest {
-            snapshot_csn: view.csn,
-            tables: view
-                .writes
-                .tables()
-                .map(|(storage, writes)| (storage, Arc::clone(writes)))
-                .collect(),
-            meta: changes.meta,
-            stamps,
-            unchanged: changes.relies_on.into_iter().collect(),
-            untouched: changes.untouched.into_iter().collect(),
-            ..CommitRequest::default()
-        };
-        let csn = catalog.commit(request).await?;
-        drop(changing);
-        drop(view);
-        catalog.retire(csn, changes.retired).await;
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Nothing here is ever skipped: a missing tool or server fails the tests that need it.
 
+mod bulk;
 mod clients;
 mod constraints;
 mod crash;
@@ -36,6 +37,7 @@ fn main() {
     trials.extend(tidy::trials());
     trials.extend(slt::trials());
     trials.extend(clients::trials());
+    trials.extend(bulk::trials());
     trials.extend(constraints::trials());
     trials.extend(load::trials());
     trials.extend(lifecycle::trials());

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::{CommitLog, CommitRequest, Move, Waiting};
+use super::{CommitLog, CommitRequest, Waiting};
 
 /// Rows that a transaction may write, and what groups may take of late, for it to be committed by the thread that asks for it.
 const QUICK_ROWS_MAX: usize = 64;
@@ -56,6 +56,7 @@ impl Shared {
             && self.group_us.load(Ordering::Relaxed) <= QUICK_GROUP_US
             && self.waiting.load(Ordering::Acquire) == 0
             && request.row_move.is_none()
+            && request.loads.is_empty()
             && request.fill.is_none()
             && rows.sum::<usize>() <= QUICK_ROWS_MAX
     }
@@ -89,10 +90,7 @@ impl Shared {
 
 /// The thread: makes groups of the requests that wait.
 pub(super) fn run(shared: &Shared, mut receiver: mpsc::Receiver<Waiting>) {
-    let alone = |waiting: &Waiting| {
-        let row_move = waiting.request.row_move.as_ref();
-        row_move.is_some_and(Move::reads_rows)
-    };
+    let alone = |waiting: &Waiting| waiting.request.is_alone();
     let mut next = None;
     while let Some(first) = next.take().or_else(|| receiver.blocking_recv()) {
         // Who commits meanwhile without this thread, is soon done; more requests may come.

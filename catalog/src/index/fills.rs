@@ -38,6 +38,11 @@ impl Fills {
         }
     }
 
+    /// Whether the keys written to a table are remembered.
+    pub(crate) fn watch(&self, table: StorageId) -> bool {
+        self.written.contains_key(&table)
+    }
+
     /// Serves a request; returns the entries that are to be written, with their index.
     pub(crate) fn serve(&mut self, fill: Fill) -> Option<(StorageId, Vec<Entry>)> {
         match fill {

@@ -4,7 +4,8 @@
 //! scan until they are merged away. To write the few rows that stay to a new keyspace costs only these. Such a keyspace
 //! has a number that no other has, its generation:
 //!
-//! 1. **staged**: rows are written in key order, as files, to a keyspace that nobody reads. One that is not taken is dropped.
+//! 1. **staged**: rows are written in key order, as files, to a keyspace that nobody reads but the transaction that loads them
+//!    ([`crate::bulk_load`]). One that is not taken is dropped.
 //! 2. **taken**: a batch stores its number under [`meta_key::generation`](super::meta_key::generation). Snapshots from then on read
 //!    it, and later batches write to it; snapshots from before go on to read the one before.
 //! 3. **dropped**: the one before, once no transaction that began before the batch is left.
@@ -15,8 +16,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -167,12 +169,8 @@ fn write(
     generation: Generation,
     mut chunks: mpsc::Receiver<Vec<(Bytes, Bytes)>>,
 ) -> Result<Staged> {
-    let staged = Staged {
-        store: Some(Arc::clone(&store)),
-        storage,
-        generation,
-    };
-    let keyspace = store.keyspace_of(Space::Rows(storage), generation)?;
+    let staged = Staged::new(store, storage, generation);
+    let keyspace = staged.rows()?;
     let mut ingestion = keyspace.start_ingestion()?;
     while let Some(rows) = chunks.blocking_recv() {
         for (key, value) in rows {
@@ -185,35 +183,78 @@ fn write(
 
 /// A generation whose rows are on disk. It is dropped with this, unless it is kept.
 pub(crate) struct Staged {
-    /// `None`: it is kept.
-    store: Option<Arc<RowStore>>,
+    store: Arc<RowStore>,
     storage: StorageId,
     generation: Generation,
+    kept: AtomicBool,
 }
 
 impl Staged {
+    /// For a generation that has no rows yet.
+    pub(crate) fn new(store: Arc<RowStore>, storage: StorageId, generation: Generation) -> Self {
+        Self {
+            store,
+            storage,
+            generation,
+            kept: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn storage(&self) -> StorageId {
+        self.storage
+    }
+
     pub(crate) fn generation(&self) -> Generation {
         self.generation
     }
 
+    /// The keyspace of its rows.
+    pub(crate) fn rows(&self) -> Result<Keyspace> {
+        let space = Space::Rows(self.storage);
+        self.store.keyspace_of(space, self.generation)
+    }
+
     /// Leaves the generation where it is: a batch takes it, or the next opening of the store drops it.
-    pub(crate) fn keep(mut self) {
-        self.store = None;
+    pub(crate) fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+
+    /// No batch has taken it, and none will.
+    pub(crate) fn refused(&self) {
+        self.kept.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if let Some(store) = self.store.take() {
+        if !self.kept.load(Ordering::Relaxed) {
             let space = Space::Rows(self.storage);
-            if let Err(error) = store.drop_keyspace(space, self.generation) {
+            if let Err(error) = self.store.drop_keyspace(space, self.generation) {
                 tracing::warn!(?space, %error, "copied rows stay until the next start");
             }
         }
     }
 }
 
+/// Staged rows, as a snapshot reads them that has loaded them.
+#[derive(Clone)]
+pub(super) struct Loaded {
+    pub(super) staged: Arc<Staged>,
+    pub(super) rows: Keyspace,
+    /// Of the moment when all were there. Nobody writes to them before they are taken.
+    pub(super) snapshot: Snapshot,
+}
+
 impl RowStore {
+    /// Staged rows as they are now.
+    pub(super) fn loaded(&self, staged: Staged) -> Result<Loaded> {
+        Ok(Loaded {
+            rows: staged.rows()?,
+            snapshot: self.database.snapshot(),
+            staged: Arc::new(staged),
+        })
+    }
+
     /// Makes sure that the keyspaces of a storage's generation can be read until they are dropped.
     pub(crate) fn hold_generation(&self, storage: StorageId) -> Result<Generation> {
         let generation = self.latest.read().generations.of(Space::Rows(storage));
@@ -297,11 +338,32 @@ mod tests {
         assert_eq!(keys(&store.snapshot()).len(), 3);
         store.drop_generation(STORAGE, first).unwrap();
         assert!(before.keys(ROWS).is_err(), "not made again");
-        drop((before, store));
+        drop((before, staged, store));
         let store = Arc::new(RowStore::open(folder.path()).unwrap());
         store.sweep_generations().unwrap();
         assert_eq!(keys(&store.snapshot()).len(), 3);
         assert_eq!(store.storages(), [STORAGE]);
+    }
+
+    #[tokio::test]
+    async fn a_keyspace_is_not_taken_for_one_that_was_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Arc::new(RowStore::open(folder.path()).unwrap());
+        let store = open();
+        put(&store, "a", None);
+        // No batch comes behind their end.
+        for number in 20..30 {
+            drop(staged(&store, number, &["a", "b"]).await);
+        }
+        drop(store);
+        let store = open();
+        let staged = staged(&store, 20, &["b", "c"]).await;
+        put(&store, "d", Some(staged.generation()));
+        staged.keep();
+        drop(staged);
+        assert_eq!(keys(&store.snapshot()).len(), 3);
+        drop(store);
+        assert_eq!(keys(&open().snapshot()).len(), 3);
     }
 
     #[tokio::test]
@@ -322,7 +384,9 @@ mod tests {
             Generation::new(21),
         ));
         // As a crash would leave it.
-        staged(&store, 22, &["a", "b"]).await.keep();
+        let crashed = staged(&store, 22, &["a", "b"]).await;
+        crashed.keep();
+        drop(crashed);
         assert!(names(&store).contains(&"r7.22".to_string()));
         drop(store);
         let store = Arc::new(RowStore::open(folder.path()).unwrap());

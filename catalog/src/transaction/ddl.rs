@@ -419,6 +419,7 @@ impl Transaction {
     fn retire(&mut self, table: &Table) -> Result<()> {
         let storage = table.def.storage;
         self.view.writes.forget(storage);
+        self.view.snapshot.unload(storage);
         let indexes = table.indexes.iter().map(|index| Retired {
             storage: index.def.storage,
             closed_folder: None,

@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow::array::{Array, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
@@ -53,14 +52,15 @@ impl Transaction {
     }
 
     async fn insert_rows(&mut self, table: &Table, rows: &RecordBatch) -> Result<()> {
-        check_not_null(table, rows)?;
-        table.check_rows(rows)?;
+        table.check(rows)?;
+        self.insert_checked(table, rows).await
+    }
+
+    /// Inserts rows each of which is right by itself.
+    pub(super) async fn insert_checked(&mut self, table: &Table, rows: &RecordBatch) -> Result<()> {
         let values = table.codec.encode_values(rows)?;
         if table.codec.has_row_numbers() {
-            let count = i64::try_from(values.len())
-                .map_err(|_| CatalogError::internal("too many rows in one batch"))?;
-            let counter = self.view.catalog.row_numbers(table.def.storage)?;
-            let first = counter.fetch_add(count, Ordering::Relaxed);
+            let first = self.row_numbers(table, values.len())?;
             let keys = (first..).take(values.len()).map(row_number_key).collect();
             return self.write(table, Vec::new(), keys, values, rows);
         }
@@ -137,8 +137,7 @@ impl Transaction {
         addresses: &RecordBatch,
         rows: &RecordBatch,
     ) -> Result<()> {
-        check_not_null(table, rows)?;
-        table.check_rows(rows)?;
+        table.check(rows)?;
         let old_keys = table.codec.encode_keys(addresses)?;
         let values = table.codec.encode_values(rows)?;
         self.reopen_closed(table, &old_keys)?;
@@ -250,14 +249,14 @@ impl Transaction {
         let mut perhaps_closed = Vec::new();
         for (at, key) in keys.iter().enumerate() {
             if !seen.insert(key) {
-                return Err(key_violation(table, addresses, at));
+                return Err(table.key_violation(addresses, at));
             }
             if vacated.contains(key) {
                 continue;
             }
             match self.place(table, key)? {
                 Place::Nowhere => {}
-                Place::Open(_) => return Err(key_violation(table, addresses, at)),
+                Place::Open(_) => return Err(table.key_violation(addresses, at)),
                 Place::PerhapsClosed => perhaps_closed.push(at as u64),
             }
         }
@@ -271,13 +270,13 @@ impl Transaction {
         let closed = self.view.catalog.closed_table(table)?;
         let exists = closed.contains_keys(&version, &candidates).await?;
         match exists.iter().position(|exists| exists == Some(true)) {
-            Some(at) => Err(key_violation(table, &candidates, at)),
+            Some(at) => Err(table.key_violation(&candidates, at)),
             None => Ok(()),
         }
     }
 
     /// The visible version of the closed part, unless it has no rows.
-    async fn closed_version(&self, table: &Table) -> Result<Option<Arc<ClosedVersion>>> {
+    pub(super) async fn closed_version(&self, table: &Table) -> Result<Option<Arc<ClosedVersion>>> {
         let Some(manifest) = self.view.manifest(table)? else {
             return Ok(None);
         };
@@ -320,30 +319,39 @@ impl Transaction {
     }
 }
 
-fn check_not_null(table: &Table, rows: &RecordBatch) -> Result<()> {
-    for (definition, column) in table.def.columns.iter().zip(rows.columns()) {
-        if definition.not_null && column.logical_null_count() > 0 {
-            let at = (0..column.len())
-                .find(|at| column.is_null(*at))
-                .unwrap_or_default();
-            return Err(CatalogError::new(
-                ErrorKind::NotNullViolation,
-                format!(
-                    "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
-                    definition.name, table.def.name
-                ),
-            )
-            .with_detail(format!("Failing row contains ({}).", row_text(rows, at)))
-            .with_table(&table.def.name)
-            .with_column(&definition.name));
-        }
+impl Table {
+    /// 23502 or 23514 if a row is wrong by itself.
+    pub(crate) fn check(&self, rows: &RecordBatch) -> Result<()> {
+        self.check_not_null(rows)?;
+        self.check_rows(rows)
     }
-    Ok(())
-}
 
-fn key_violation(table: &Table, addresses: &RecordBatch, at: usize) -> CatalogError {
-    let key = table.def.primary_key.as_ref();
-    unique_violation(table, key.map_or("", |key| &key.name), addresses, at)
+    fn check_not_null(&self, rows: &RecordBatch) -> Result<()> {
+        for (definition, column) in self.def.columns.iter().zip(rows.columns()) {
+            if definition.not_null && column.logical_null_count() > 0 {
+                let at = (0..column.len())
+                    .find(|at| column.is_null(*at))
+                    .unwrap_or_default();
+                return Err(CatalogError::new(
+                    ErrorKind::NotNullViolation,
+                    format!(
+                        "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+                        definition.name, self.def.name
+                    ),
+                )
+                .with_detail(format!("Failing row contains ({}).", row_text(rows, at)))
+                .with_table(&self.def.name)
+                .with_column(&definition.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// 23505 for a row whose key another row has.
+    pub(crate) fn key_violation(&self, addresses: &RecordBatch, at: usize) -> CatalogError {
+        let key = self.def.primary_key.as_ref();
+        unique_violation(self, key.map_or("", |key| &key.name), addresses, at)
+    }
 }
 
 /// 23505 for a row of `columns`, whose values another row has.

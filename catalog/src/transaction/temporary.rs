@@ -51,7 +51,7 @@ impl Transaction {
                 OnCommit::Preserve => {}
                 OnCommit::Drop => self.drop_relation(table.def.oid, true)?,
                 OnCommit::Delete => {
-                    if self.view.writes.table(table.def.storage).is_some() {
+                    if self.has_written(table.def.storage) {
                         self.truncate(table).await?;
                     }
                 }

@@ -13,14 +13,13 @@ use crate::pgwire::messages::backend;
 use crate::pgwire::messages::frontend::Frontend;
 use crate::pgwire::statement::{Running, slice_rows};
 use crate::session::cancel::CancelReason;
-use crate::session::{CopyIn, Scope, Session};
+use crate::session::{CopyIn, Session};
 
 /// Takes the client's data until it says that it is done; the command tag.
 pub async fn copy_in(
     running: &mut Running<'_>,
     session: &mut Session,
     mut copy: Box<CopyIn>,
-    scope: Scope,
 ) -> Result<String> {
     let format = wire_format(copy.format());
     backend::copy_in_response(running.channel().output(), copy.column_count(), format);
@@ -35,7 +34,7 @@ pub async fn copy_in(
                     .until_cancelled(session.copy_data(&mut copy, &data))
                     .await?;
             }
-            Frontend::CopyDone => return running.until_done(session.copy_done(copy, scope)).await,
+            Frontend::CopyDone => return running.until_done(session.copy_done(copy)).await,
             Frontend::CopyFail(reason) => {
                 return Err(PgError::new(
                     sqlstate::QUERY_CANCELED,

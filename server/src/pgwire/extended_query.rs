@@ -265,7 +265,7 @@ impl Connection {
                 match running.until_done(work).await? {
                     Outcome::Done(tag) => return Ok(Completion::Tag(tag)),
                     Outcome::CopyIn(copy) => {
-                        let copying = copy::copy_in(&mut running, session, copy, scope);
+                        let copying = copy::copy_in(&mut running, session, copy);
                         let tag = Box::pin(copying).await?;
                         return Ok(Completion::Tag(tag));
                     }

@@ -79,7 +79,7 @@ impl Connection {
                 let sent = running.send_rows(&mut rows, None).await?;
                 Ok(rows.command_tag(sent))
             }
-            Outcome::CopyIn(copy) => copy::copy_in(&mut running, session, copy, scope).await,
+            Outcome::CopyIn(copy) => copy::copy_in(&mut running, session, copy).await,
             Outcome::CopyOut { options, stream } => {
                 let settings = session.format_settings();
                 copy::copy_out(&mut running, &options, stream, settings).await

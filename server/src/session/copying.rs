@@ -1,6 +1,6 @@
 //! COPY FROM STDIN in progress: data goes from the client to the transaction in batches.
 
-use nyala_catalog::Transaction;
+use nyala_catalog::{BulkInsert, Transaction};
 
 use super::{Scope, Session};
 use crate::error::{PgError, Result};
@@ -19,6 +19,7 @@ pub struct CopyIn {
     defaults: Defaults,
     /// The statement's own transaction; `None` inside a block.
     transaction: Option<Transaction>,
+    insert: BulkInsert,
     rows: usize,
 }
 
@@ -41,10 +42,13 @@ impl Session {
             self.open_implicit()?;
         }
         let mut planner = self.planner()?;
-        let transaction = match self.state.transaction() {
+        let own = match self.state.transaction() {
             Some(_) => None,
             None => Some(self.begin_transaction()?),
         };
+        let transaction = own.as_ref().or(self.state.transaction());
+        let transaction = transaction.ok_or_else(lost)?;
+        let insert = transaction.begin_insert(&copy.table).await?;
         let defaults = Defaults::evaluate(&mut planner, &copy).await?;
         let input = self.input_settings();
         let name = &copy.table.def.name;
@@ -54,7 +58,8 @@ impl Session {
             reader,
             planner,
             defaults,
-            transaction,
+            transaction: own,
+            insert,
             rows: 0,
         })
     }
@@ -68,16 +73,23 @@ impl Session {
     }
 
     /// The end of a COPY FROM STDIN: stores the rows, returns the command tag.
-    pub async fn copy_done(&mut self, mut copy: Box<CopyIn>, scope: Scope) -> Result<String> {
+    pub async fn copy_done(&mut self, mut copy: Box<CopyIn>) -> Result<String> {
         if let Some(batch) = copy.reader.finish()? {
             self.copy_batch(&mut copy, &batch).await?;
         }
-        if let Some(transaction) = copy.transaction.take() {
-            self.commit(transaction).await?;
-        } else if scope == Scope::Alone && self.state.transaction().is_none() {
-            return Err(PgError::internal("COPY lost its transaction"));
+        let CopyIn {
+            transaction: mut own,
+            insert,
+            rows,
+            ..
+        } = *copy;
+        let transaction = own.as_mut().or(self.state.transaction_mut());
+        let transaction = transaction.ok_or_else(lost)?;
+        transaction.finish_insert(insert).await?;
+        if let Some(own) = own {
+            self.commit(own).await?;
         }
-        Ok(format!("COPY {}", copy.rows))
+        Ok(format!("COPY {rows}"))
     }
 
     async fn copy_batch(
@@ -85,16 +97,14 @@ impl Session {
         copy: &mut CopyIn,
         batch: &arrow::record_batch::RecordBatch,
     ) -> Result<()> {
-        let transaction = match &mut copy.transaction {
-            Some(transaction) => transaction,
-            None => self
-                .state
-                .transaction_mut()
-                .ok_or_else(|| PgError::internal("COPY lost its transaction"))?,
-        };
+        let own = copy.transaction.as_mut();
+        let transaction = own.or(self.state.transaction_mut()).ok_or_else(lost)?;
         copy.rows += batch.num_rows();
-        copy.defaults
-            .insert(&mut copy.planner, transaction, &copy.copy, batch)
-            .await
+        let rows = copy.defaults.rows(&mut copy.planner, &copy.copy, batch);
+        Ok(transaction.add_rows(&mut copy.insert, rows.await?).await?)
     }
+}
+
+fn lost() -> PgError {
+    PgError::internal("COPY lost its transaction")
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::DFSchema;
+use nyala_catalog::Part;
 use nyala_catalog::definitions::{Relation, Table};
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{Part, Transaction};
 use sqlparser::ast::{
     CopyLegacyCsvOption, CopyLegacyOption, CopyOption, CopySource, CopyTarget, Ident, ObjectName,
     Query, Statement,
@@ -276,14 +276,13 @@ impl Defaults {
         Ok(self.volatile.iter().copied().zip(columns).collect())
     }
 
-    /// Stores a batch of data: other columns get their defaults.
-    pub async fn insert(
+    /// The full rows of a batch of data: other columns get their defaults.
+    pub async fn rows(
         &self,
         planner: &mut Planner,
-        transaction: &mut Transaction,
         copy: &CopyFrom,
         data: &RecordBatch,
-    ) -> Result<()> {
+    ) -> Result<RecordBatch> {
         let table = &copy.table;
         let volatile = self.of_rows(planner, table, data.num_rows()).await?;
         let mut columns = Vec::with_capacity(table.def.columns.len());
@@ -321,8 +320,7 @@ impl Defaults {
             .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
             .collect();
         let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-        let rows = RecordBatch::try_new(schema, columns)?;
-        Ok(transaction.insert(table, &rows).await?)
+        Ok(RecordBatch::try_new(schema, columns)?)
     }
 }
 

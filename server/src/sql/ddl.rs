@@ -405,6 +405,7 @@ async fn create_table(
         return Ok(Defined::tag("CREATE TABLE AS"));
     }
     let mut stream = query::run_plan(planner, &plan).await?;
+    let mut insert = transaction.begin_insert(&table).await?;
     let mut count = 0;
     while let Some(batch) = stream.try_next().await? {
         count += batch.num_rows();
@@ -418,8 +419,9 @@ async fn create_table(
             })
             .collect::<Result<Vec<_>>>()?;
         let rows = RecordBatch::try_new(Arc::clone(&table.schema), columns)?;
-        transaction.insert(&table, &rows).await?;
+        transaction.add_rows(&mut insert, rows).await?;
     }
+    transaction.finish_insert(insert).await?;
     Ok(Defined::tag(&format!("SELECT {count}")))
 }
 

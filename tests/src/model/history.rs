@@ -163,11 +163,23 @@ const LOG_SHOWN: usize = 25;
 
 /// Runs a history of `steps` events; a failure names the seed and the last statements.
 pub fn run(kind: Kind, seed: u64, steps: u64) -> Result<Done, Failed> {
-    // Housekeeping as it does it for a few rows, for many in rounds, and for most of a table.
-    let options = match seed % 3 {
-        0 => Options::default(),
-        1 => Options::failpoint("housekeeping::round_rows=return(5)"),
-        _ => Options::failpoint("housekeeping::copies=return"),
+    // Housekeeping as it does it for a few rows, for many in rounds, and for most of a table; inserts as of a few rows, and of many.
+    let moves = match seed % 3 {
+        0 => "",
+        1 => "housekeeping::round_rows=return(5)",
+        _ => "housekeeping::copies=return",
+    };
+    let inserts = match seed / 3 % 2 {
+        0 => "",
+        _ => "bulk_load::rows_min=return(1);bulk_load::round_bytes=return(1)",
+    };
+    let points: Vec<&str> = [moves, inserts]
+        .into_iter()
+        .filter(|p| !p.is_empty())
+        .collect();
+    let options = match points.is_empty() {
+        true => Options::default(),
+        false => Options::failpoint(&points.join(";")),
     };
     Server::start(options)?.scope(|server| {
         let mut wire = server.connect()?;

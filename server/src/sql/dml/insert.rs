@@ -286,6 +286,7 @@ pub(super) async fn run(
     let config = planner.state.config_mut().options_mut();
     config.execution.target_partitions = partitions;
     let mut stream = stream?;
+    let mut bulk = transaction.begin_insert(&target.table).await?;
     let mut written = Vec::new();
     let mut count = 0;
     let mut pending: Vec<RecordBatch> = Vec::new();
@@ -302,7 +303,7 @@ pub(super) async fn run(
             pending.clear();
             let affected = match &mut conflict {
                 None => {
-                    transaction.insert(&target.table, &batch).await?;
+                    transaction.add_rows(&mut bulk, batch.clone()).await?;
                     vec![batch]
                 }
                 Some(conflict) => upsert(planner, transaction, &target, conflict, batch).await?,
@@ -316,6 +317,7 @@ pub(super) async fn run(
             break;
         }
     }
+    transaction.finish_insert(bulk).await?;
     let (items, schema) = (insert.returning.as_ref(), Arc::clone(&target.table.schema));
     let joined = Joined::default();
     let returning = returning(planner, &target, items, &joined, written, schema).await?;
