@@ -38,7 +38,7 @@ POSTGRES_SETTINGS = {
 MEASURING_SECONDS_MAX = 60
 SETTLING_SECONDS_MAX = 120
 
-COPY_BYTES_MAX = 512 << 20
+COPY_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -93,15 +93,11 @@ class Server:
             return connection.execute(query).fetchone()[0]
 
     def copy(self, table, csv):
-        """Loads a CSV file by COPY FROM STDIN; the client only passes blocks on. A transaction's writes
-        are held in memory, so large files are several transactions."""
+        """Loads a CSV file by one COPY FROM STDIN; the client only passes blocks on."""
         with self.connect() as connection, connection.cursor() as cursor, open(csv, "rb") as file:
-            left = csv.stat().st_size
-            while left > 0:
-                with cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)") as copying:
-                    for block in blocks(file, COPY_BYTES_MAX):
-                        copying.write(block)
-                        left -= len(block)
+            with cursor.copy(f"COPY {table} FROM STDIN (FORMAT csv)") as copying:
+                while block := file.read(COPY_BLOCK_BYTES):
+                    copying.write(block)
 
     def environment(self):
         return {
@@ -288,15 +284,6 @@ def scratch(directory=None):
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def blocks(file, bytes_max):
-    """Blocks of a file up to a number of bytes, the last of them up to the end of its line."""
-    size = 0
-    while size < bytes_max and (block := file.read(1 << 20)):
-        size += len(block)
-        yield block
-    yield file.readline()
 
 
 def free_port():

@@ -83,6 +83,13 @@ impl ColumnarStore {
         })
     }
 
+    /// Whether a directory of an object store is in this place, or this place in it.
+    pub(crate) fn overlaps(&self, other: &Url) -> bool {
+        let same_bucket = self.url.scheme() != "file" && self.url.host_str() == other.host_str();
+        let (own, other) = (self.url.path(), other.path());
+        same_bucket && (own.starts_with(other) || other.starts_with(own))
+    }
+
     /// Makes sure that the place is the one that the row store remembers. Returns what it is to remember, after whose
     /// storing [`ColumnarStore::claim`] is due. A database that is not made yet can still be made elsewhere.
     pub(crate) fn check(&self, known: Option<&Place>, new: bool) -> Result<Option<Place>> {

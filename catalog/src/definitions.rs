@@ -166,6 +166,9 @@ pub struct AdoptedLocation {
     pub location: String,
     /// Positions of the Delta table's partition columns.
     pub partition_columns: Vec<usize>,
+    /// What the table's own commits are told by in a log that others have written to, perhaps with such names as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<String>,
 }
 
 /// How records of a hybrid table become closed.

@@ -334,7 +334,7 @@ async fn commit_and_show(
         .closed
         .commit(
             &moved.base,
-            &app_id(storage),
+            &app_id(&moved.table),
             txn,
             moved.adds,
             Some(moved.rewrite),
@@ -553,11 +553,7 @@ async fn recover_table(
     let base = closed.at_version(manifest.closed_version).await?;
     // An own commit has the csn of its S, which is later than what is visible. Only where others write is it worth a look.
     let own = match closed.is_adopted() {
-        true => {
-            closed
-                .transaction_version(&latest, &app_id(storage))
-                .await?
-        }
+        true => closed.transaction_version(&latest, &app_id(table)).await?,
         false => Some(i64::MAX),
     };
     if own.is_none_or(|csn| u64::try_from(csn).is_ok_and(|csn| csn <= manifest.csn)) {
@@ -676,6 +672,12 @@ async fn non_empty(rows: SendableRecordBatchStream) -> Result<Option<SendableRec
     Ok(Some(Box::pin(RecordBatchStreamAdapter::new(schema, rows))))
 }
 
-fn app_id(storage: StorageId) -> String {
-    format!("nyala-{storage}")
+/// What the log of a table's closed part tells its own commits by.
+fn app_id(table: &Table) -> String {
+    let adopted = table.def.closing.as_ref().and_then(|c| c.adopted.as_ref());
+    match adopted.and_then(|adopted| adopted.writer.as_ref()) {
+        Some(writer) => format!("nyala-{writer}"),
+        // Nobody else writes to a folder of the server's own.
+        None => format!("nyala-{}", table.def.storage),
+    }
 }

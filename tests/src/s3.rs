@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         trial("s3::one_writer_wins", one_writer_wins),
         trial("s3::places_have_one_owner", places_have_one_owner),
         trial("s3::external_tables", external_tables),
+        trial("s3::adopted_tables", adopted_tables),
         trial("s3::what_is_read_once", what_is_read_once),
     ]
 }
@@ -367,6 +368,97 @@ fn external_tables() -> TestResult {
         let mut wire = server.connect()?;
         expect_eq("all rows", &wire.number("SELECT count(*) FROM d")?, &1_000)
     })
+}
+
+/// `closed_location` in a bucket: a Delta table, and files without a log.
+fn adopted_tables() -> TestResult {
+    let s3 = S3::start()?;
+    let bucket = crate::harness::s3::BUCKET;
+    Server::start(s3.options("lake"))?.scope(|server| {
+        let mut wire = server.connect()?;
+        load(&mut wire, 1_000)?;
+        wire.simple("UPDATE h SET done = true")?;
+        // The log tells of a later commit than the other server has made when it adopts the table, under the same number.
+        for _ in 0..20 {
+            wire.simple("CREATE TABLE more (id bigint); DROP TABLE more")?;
+        }
+        wire.simple("CALL nyala.housekeeping('h')")?;
+        // What is the server's own is not for adoption, from above or from below.
+        for own in ["lake/closed", "lake", ""] {
+            let error = adopt(&mut wire, "o", &format!("s3://{bucket}/{own}"), "22023")?;
+            expect_contains(own, &error, "columnar_url")?;
+        }
+        let beside = adopt(&mut wire, "o", &format!("s3://{bucket}/lakes"), "58P01")?;
+        expect_contains("nothing there", &beside, "is not a directory")
+    })?;
+    let files = s3.objects("lake/closed/")?;
+    let folder = files
+        .first()
+        .and_then(|file| file.split("/_delta_log").next());
+    let folder = folder
+        .and_then(|name| name.split("/part-").next())
+        .ok_or("no folder")?;
+    let fixture = crate::harness::package_directory().join("fixtures/delta/dv_inline");
+    for name in ["first.parquet", "second.parquet"] {
+        let bytes = std::fs::read(fixture.join(name))?;
+        expect_eq(name, &s3.put_new(&format!("files/{name}"), &bytes)?, &200)?;
+    }
+    Server::start(s3.access())?.scope(|server| {
+        let mut wire = server.connect()?;
+        let with = |location: &str| {
+            CREATE.replace(
+                "retention = '1 day'",
+                &format!("closed_location = '{location}'"),
+            )
+        };
+        wire.simple(&with(&format!("s3a://{bucket}/{folder}")))?;
+        let twice = adopt(&mut wire, "o", &format!("s3://{bucket}/{folder}/"), "55006")?;
+        expect_contains("another name of it", &twice, "another table")?;
+        expect_eq("adopted", &totals(&mut wire)?, &one(1_000, 500_500))?;
+        wire.simple("UPDATE h SET v = 0 WHERE id = 1000; DELETE FROM h WHERE id = 1")?;
+        wire.simple("INSERT INTO h VALUES (2000, true, 5, 'new')")?;
+        for _ in 0..2 {
+            expect_eq(
+                "changed",
+                &totals(&mut wire)?,
+                &one(1_000, 500_500 - 1_000 - 1 + 5),
+            )?;
+            let changed = wire.number("SELECT v FROM h WHERE id = 2000")?;
+            expect_eq("a lookup", &changed, &5)?;
+            wire.simple("CALL nyala.housekeeping('h')")?;
+            server.restart()?;
+            wire = server.connect()?;
+        }
+        // Refused, and then done right.
+        let location = format!("s3://{bucket}/files");
+        let columns = "CREATE TABLE f (id bigint PRIMARY KEY, label text NOT NULL)";
+        let create =
+            format!("{columns} WITH (closed_when = 'id > 0', closed_location = '{location}')");
+        let refused = wire.simple(&create).err();
+        let code = refused.as_ref().and_then(WireError::code);
+        expect_eq("a NULL", &code, &Some("23502"))?;
+        expect_eq("no log", &s3.objects("files/_delta_log")?, &Vec::new())?;
+        wire.simple(&create.replace(" NOT NULL", ""))?;
+        expect_eq("files", &wire.number("SELECT count(*) FROM f")?, &10)?;
+        wire.simple("DROP TABLE f; DROP TABLE h")?;
+        expect(!s3.objects("files/first")?.is_empty(), || {
+            "a file is gone".to_string()
+        })
+    })
+}
+
+/// The error of a table that is to adopt a location.
+fn adopt(wire: &mut Wire, name: &str, location: &str, code: &str) -> Result<String, Failed> {
+    let sql = format!(
+        "CREATE TABLE {name} (id bigint PRIMARY KEY) \
+         WITH (closed_when = 'id > 0', closed_location = '{location}')"
+    );
+    let error = wire
+        .simple(&sql)
+        .err()
+        .ok_or_else(|| format!("{location} is adopted"))?;
+    expect_eq(location, &error.code(), &Some(code))?;
+    Ok(error.to_string())
 }
 
 /// Log entries, file lists and footers are read once; a lookup of a key then reads its pages.

@@ -1,5 +1,6 @@
 //! Locations that tables adopt: which can be, and who has them.
 
+use object_store::path::Path;
 use url::Url;
 
 use super::Catalog;
@@ -16,13 +17,11 @@ impl Catalog {
         ClosedTable::take_over(self.closed_spec(table)?, &self.object_stores).await
     }
 
-    /// A local directory as the URL that definitions have.
+    /// A directory as the URL that definitions have.
     pub(crate) fn adoptable(&self, location: &str) -> Result<Url> {
-        let Ok(path) = local_path(location)? else {
-            return Err(CatalogError::new(
-                ErrorKind::Unsupported,
-                format!("closed_location \"{location}\" is not a local directory"),
-            ));
+        let path = match local_path(location)? {
+            Ok(path) => path,
+            Err(url) => return self.adoptable_bucket(location, url),
         };
         let missing = |error: std::io::Error| {
             CatalogError::new(
@@ -43,6 +42,30 @@ impl Catalog {
             ));
         }
         directory_url(&path)
+    }
+
+    /// The same for a directory of an object store, whose other names are `s3a://` and those without a slash at the end.
+    fn adoptable_bucket(&self, location: &str, url: Url) -> Result<Url> {
+        self.object_stores.store(&url)?;
+        let invalid = |reason: String| {
+            CatalogError::new(
+                ErrorKind::InvalidLocation,
+                format!("closed_location \"{location}\" {reason}"),
+            )
+        };
+        let path = Path::from_url_path(url.path())
+            .map_err(|error| invalid(format!("is not a directory: {error}")))?;
+        let bucket = url.host_str().unwrap_or_default();
+        let known = if path.as_ref().is_empty() {
+            Url::parse(&format!("s3://{bucket}/"))
+        } else {
+            Url::parse(&format!("s3://{bucket}/{path}/"))
+        };
+        let known = known.map_err(|error| invalid(format!("is not a URL: {error}")))?;
+        if self.columnar.overlaps(&known) {
+            return Err(invalid("is in the server's columnar_url".to_string()));
+        }
+        Ok(known)
     }
 }
 

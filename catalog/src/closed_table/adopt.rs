@@ -68,19 +68,32 @@ impl ClosedTable {
         };
         let found = Self::open(spec.clone(), stores)?;
         let layout = &found.layout;
-        check_directory(layout)?;
-        if !found.exists().await? {
-            convert::make_log(layout).await?;
+        check_directory(layout).await?;
+        if found.exists().await? {
+            return Self::check_adopted(layout, &mut spec, stores).await;
         }
+        convert::make_log(layout).await?;
+        let checked = Self::check_adopted(layout, &mut spec, stores).await;
+        if checked.is_err() {
+            convert::remove_log(layout).await;
+        }
+        checked
+    }
+
+    async fn check_adopted(
+        layout: &Layout,
+        spec: &mut ClosedTableSpec,
+        stores: &ObjectStores,
+    ) -> Result<Adoption> {
         let log_store = layout.log_store.as_ref();
         let state = DeltaTableState::try_new(log_store, None).await;
-        let state = state.map_err(|error| unreadable(&spec, &error))?;
-        check_features(&spec, &state)?;
+        let state = state.map_err(|error| unreadable(spec, &error))?;
+        check_features(spec, &state)?;
         let partition_columns = check_columns(layout, &state)?;
         spec.adopted = Some(AdoptedFiles {
             partition_columns: partition_columns.clone(),
         });
-        check_rows(&spec, state.version(), stores).await?;
+        check_rows(spec, state.version(), stores).await?;
         Ok(Adoption {
             version: state.version(),
             partition_columns,
@@ -98,9 +111,16 @@ fn unreadable(spec: &ClosedTableSpec, error: &deltalake::DeltaTableError) -> Cat
     CatalogError::new(kind, format!("could not adopt \"{location}\": {text}"))
 }
 
-fn check_directory(layout: &Layout) -> Result<()> {
+async fn check_directory(layout: &Layout) -> Result<()> {
     let location = &layout.spec.location;
-    let found = layout.directory.as_ref().is_some_and(|path| path.is_dir());
+    let found = match &layout.directory {
+        Some(path) => path.is_dir(),
+        // In an object store nothing but its files says that a directory is there.
+        None => {
+            let first = layout.store.list(None).try_next().await;
+            first.map_err(super::ClosedTableError::from)?.is_some()
+        }
+    };
     if found {
         return Ok(());
     }

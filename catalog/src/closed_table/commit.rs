@@ -28,9 +28,8 @@ const LOOKUP_PAUSE: Duration = Duration::from_millis(200);
 impl ClosedTable {
     /// Commits files on top of `base`, which must be the newest version, and returns the new version.
     ///
-    /// If `base` already has transaction `txn` (or a later one) of `app_id`, nothing is committed and
-    /// `base`'s own version is returned. [`ClosedTableError::Conflict`] means that another writer
-    /// committed since `base`; the caller starts again from the latest version.
+    /// [`ClosedTableError::Conflict`] means that another writer committed since `base`; the caller starts again from the latest
+    /// version. So is it if `base` already has transaction `txn`, or a later one, of `app_id`: these files are not in it.
     pub async fn commit(
         &self,
         base: &ClosedVersion,
@@ -44,7 +43,12 @@ impl ClosedTable {
             .await?
             .is_some_and(|done| done >= txn)
         {
-            return Ok(base.version());
+            self.discard(&adds).await;
+            return Err(ClosedTableError::Conflict(format!(
+                "closed table \"{}\" has transaction {txn} of \"{app_id}\" already in version {}",
+                self.layout.spec.name,
+                base.version()
+            )));
         }
         let Rewrite {
             removed,

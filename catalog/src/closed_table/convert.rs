@@ -14,12 +14,13 @@ use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::SaveMode;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::parquet_to_arrow_schema;
 use parquet::file::metadata::ParquetMetaData;
 
 use super::adopt::{extra_column, missing_column, other_type};
+use super::durable::LOG_DIRECTORY;
 use super::read::Input;
 use super::stats::{self, ColumnBounds};
 use super::write::extreme;
@@ -32,6 +33,9 @@ const DATA_FILE: &str = ".parquet";
 
 /// What Hive names the directory of rows whose partition column is null.
 const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Name of the file of version 0 of a log.
+const FIRST_COMMIT: &str = "00000000000000000000.json";
 
 /// Makes the log, version 0 of a Delta table.
 pub(super) async fn make_log(layout: &Layout) -> Result<()> {
@@ -77,6 +81,24 @@ pub(super) async fn make_log(layout: &Layout) -> Result<()> {
     created.await.map_err(super::ClosedTableError::from)?;
     layout.flush_log(0).await?;
     Ok(())
+}
+
+/// Takes the log that was made back: nobody has the table, and the directory is as it was.
+pub(super) async fn remove_log(layout: &Layout) {
+    let commit = Path::from_iter([LOG_DIRECTORY, FIRST_COMMIT]);
+    let mut removed = layout
+        .store
+        .delete(&commit)
+        .await
+        .map_err(|e| e.to_string());
+    if let (Ok(()), Some(directory)) = (&removed, &layout.directory) {
+        let log = tokio::fs::remove_dir(directory.join(LOG_DIRECTORY)).await;
+        removed = log.map_err(|error| error.to_string());
+    }
+    if let Err(error) = removed {
+        let location = &layout.spec.location;
+        tracing::warn!(%location, error, "the log of a refused closed_location stays");
+    }
 }
 
 fn is_data_file(file: &ObjectMeta) -> bool {

@@ -7,7 +7,7 @@ use super::{Layout, Result};
 use crate::durable::flush;
 
 /// Name of the directory that holds a Delta table's log.
-const LOG_DIRECTORY: &str = "_delta_log";
+pub(super) const LOG_DIRECTORY: &str = "_delta_log";
 
 impl Layout {
     /// Flushes the named files of the table, and the directory they are in.

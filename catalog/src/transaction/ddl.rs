@@ -153,6 +153,7 @@ impl Transaction {
             Some(location) => Some(AdoptedLocation {
                 location: self.view.catalog.adoptable(location)?.to_string(),
                 partition_columns: Vec::new(),
+                writer: Some(uuid::Uuid::new_v4().to_string()),
             }),
             None => None,
         };

@@ -121,11 +121,11 @@ async fn a_commit_that_the_caller_forgot_is_found_and_not_repeated() {
         .write_files(stream_of(vec![contracts(0..10)]))
         .await
         .expect("written");
-    let version = reopened
-        .commit(&latest, "test", 41, files, None)
-        .await
-        .expect("nothing to do");
-    assert_eq!(version, 1);
+    let again = reopened.commit(&latest, "test", 41, files, None).await;
+    assert!(
+        matches!(again, Err(ClosedTableError::Conflict(_))),
+        "rows would be taken for moved: {again:?}"
+    );
     assert_eq!(reopened.latest().await.expect("latest").rows(), Some(10));
 }
 
