@@ -233,9 +233,12 @@ fn kept(files: &[u32], rows: &[i64], left_out: &LeftOutRows) -> Option<BooleanAr
     let (first_file, last_file) = (*files.first()?, *files.last()?);
     let (first, last) = (*rows.first()?, *rows.last()?);
     let of = |file: u32| left_out.get(file as usize).and_then(Option::as_ref);
-    // A batch is of one file, and mostly of one stretch of it.
-    let run = usize::try_from(last.wrapping_sub(first)).is_ok_and(|gap| gap + 1 == rows.len());
-    if first_file == last_file && run {
+    // As it is read, a batch is of one file, and mostly of one stretch of it. A sort below may have put any rows in between.
+    let is_run = first_file == last_file
+        && usize::try_from(last.wrapping_sub(first)).is_ok_and(|gap| gap + 1 == rows.len())
+        && files.iter().all(|file| *file == first_file)
+        && rows.iter().zip(first..).all(|(row, wanted)| *row == wanted);
+    if is_run {
         let bounds = (u32::try_from(first), u32::try_from(last));
         let (Some(left_out), (Ok(first), Ok(last))) = (of(first_file), bounds) else {
             return None;

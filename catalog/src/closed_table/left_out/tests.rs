@@ -55,6 +55,9 @@ fn rows_with_gaps_and_of_several_files_are_looked_up_one_by_one() {
     assert_eq!(remaining(vec![0, 1, 1, 7], vec![3, 3, 4, 3]), [3, 4, 3]);
     // As long as a stretch, and not one.
     assert_eq!(remaining(vec![1; 3], vec![3, 9, 5]), [9, 5]);
+    // Sorted by something else, and from several files, with the ends of a stretch.
+    assert_eq!(remaining(vec![1; 4], vec![2, 9, 3, 5]), [2, 9, 5]);
+    assert_eq!(remaining(vec![1, 0, 1], vec![2, 3, 4]), [2, 3, 4]);
 }
 
 #[test]
