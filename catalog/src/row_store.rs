@@ -10,7 +10,8 @@
 //! | `f<storage>` | row key | what changed since the snapshot: [`FRESH_ROW`] and the row value, or [`FRESH_TOMBSTONE`] |
 //! | `i<storage>` | indexed values and row key | how to tell them apart (`index::entry`) |
 //!
-//! Writing happens in the committer only; everything else reads through a [`StoreSnapshot`].
+//! Writing happens in the committer only, but for files of generations that nobody has yet; everything else reads through a
+//! [`StoreSnapshot`].
 //! A keyspace is made on first use and outlives its table until [`RowStore::drop_storage`].
 //!
 //! The keyspaces of a storage's rows and fresh rows can be replaced by others, the next *generation*

@@ -102,12 +102,7 @@ fn whole_life() -> TestResult {
 
         // What a crash leaves: a file that nothing names.
         let files = s3.objects("a/b/closed/")?;
-        let folder = files
-            .first()
-            .and_then(|file| file.split("/_delta_log").next());
-        let folder = folder
-            .and_then(|name| name.split("/part-").next())
-            .ok_or("no folder")?;
+        let folder = folder_of(&files)?;
         let orphan = format!("{folder}/part-orphan.parquet");
         expect_eq("an orphan", &s3.put_new(&orphan, b"half")?, &200)?;
         wire.simple("CALL nyala.vacuum('h')")?;
@@ -332,6 +327,14 @@ fn places_have_one_owner() -> TestResult {
     })
 }
 
+/// The folder of a closed table that has these files.
+fn folder_of(files: &[String]) -> Result<&str, Failed> {
+    let first = files.first().ok_or("no files")?;
+    let folder = first.split("/_delta_log").next();
+    let folder = folder.and_then(|name| name.split("/part-").next());
+    Ok(folder.ok_or("no folder")?)
+}
+
 fn external_tables() -> TestResult {
     let s3 = S3::start()?;
     Server::start(s3.options("x"))?.scope(|server| {
@@ -392,12 +395,7 @@ fn adopted_tables() -> TestResult {
         expect_contains("nothing there", &beside, "is not a directory")
     })?;
     let files = s3.objects("lake/closed/")?;
-    let folder = files
-        .first()
-        .and_then(|file| file.split("/_delta_log").next());
-    let folder = folder
-        .and_then(|name| name.split("/part-").next())
-        .ok_or("no folder")?;
+    let folder = folder_of(&files)?;
     let fixture = crate::harness::package_directory().join("fixtures/delta/dv_inline");
     for name in ["first.parquet", "second.parquet"] {
         let bytes = std::fs::read(fixture.join(name))?;

@@ -70,7 +70,8 @@ impl Transaction {
             if rows >= load_rows_min() {
                 let mut load = BulkLoad::begin(&self.view.catalog, &table);
                 for rows in std::mem::take(held) {
-                    self.load(&table, &mut load, &rows).await?;
+                    let loaded = self.load(&table, &mut load, &rows).await;
+                    loaded.map_err(|error| self.with_schema(&table, error))?;
                 }
                 insert.way = Way::Load(load);
             }
