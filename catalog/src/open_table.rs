@@ -30,6 +30,7 @@ use crate::error::{CatalogError, Result};
 use crate::key_range::KeyRange;
 use crate::row_store::{FRESH_ROW, FRESH_TOMBSTONE, Space};
 use crate::transaction::ReadView;
+use crate::turns;
 
 /// Keys that are fetched before the query goes on; more are fetched by another thread.
 const FETCHED_AT_ONCE_MAX: usize = 1_024;
@@ -233,6 +234,7 @@ impl ExecutionPlan for OpenScanExec {
         builder.spawn_blocking(move || {
             reader.read(|batch| {
                 metrics.record_output(batch.num_rows());
+                turns::offer();
                 // The query that no longer listens has ended or was cancelled.
                 sender.blocking_send(Ok(batch)).is_ok()
             })?;

@@ -52,8 +52,8 @@ const REST_ROWS: usize = 1 << 20;
 /// Nanoseconds that a filter may take for each row that it drops: less than what an exchange and a join need for it.
 const DROP_NS_MAX: u64 = 50;
 
-/// How the names of delta-rs' scans begin. They count the rows that they read, to know which are deleted.
-const DELTA_SCAN: &str = "DeltaScan";
+/// How the names of delta-rs' scans begin. They count the rows that they read, to know which are deleted, and are left as they are.
+pub(crate) const DELTA_SCAN: &str = "DeltaScan";
 
 /// Partitions of a join up to which a row is looked for in each of them.
 const PARTITIONS_MAX: usize = 4;

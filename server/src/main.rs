@@ -25,6 +25,7 @@ use crate::server::Server;
 use crate::workload::{Limits, Workload};
 
 mod advisory_locks;
+mod allocator;
 mod clock;
 mod config;
 mod demo;
@@ -38,9 +39,6 @@ mod server;
 mod session;
 mod sql;
 mod workload;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Data directory of `nyala serve`.
 const DATA_DIR: &str = "nyala-data";
@@ -89,6 +87,7 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
+    allocator::keep_memory();
     // Dropped, it would disarm the crash points.
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();

@@ -12,6 +12,7 @@
 //!
 //! Nothing here touches a socket, a keyspace or a Delta log.
 
+mod append;
 pub mod as_of;
 pub mod casts;
 pub mod checks;

@@ -64,6 +64,7 @@ pub fn threads(stack_bytes: usize) -> std::io::Result<tokio::runtime::Runtime> {
         .thread_name("nyala-query")
         .thread_stack_size(stack_bytes)
         .on_thread_start(|| {
+            nyala_catalog::turns::begin();
             let lower = thread_priority::ThreadPriorityValue::try_from(QUERY_PRIORITY)
                 .map_err(|error| error.to_string())
                 .and_then(|priority| {

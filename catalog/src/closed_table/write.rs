@@ -27,6 +27,8 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::file::metadata::ParquetMetaData;
 use uuid::Uuid;
 
+use crate::turns;
+
 use super::key_order::KeyOrder;
 use super::partition::{FilePartition, PARTITION_TAG, Partitioner};
 use super::stats::ColumnBounds;
@@ -324,6 +326,7 @@ impl OpenFile {
 
     async fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.writer.write(batch).await?;
+        turns::offer();
         self.rows += batch.num_rows() as u64;
         for (watch, column) in self.columns.iter_mut().zip(batch.columns()) {
             watch.see(column);

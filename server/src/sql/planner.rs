@@ -37,7 +37,9 @@ use nyala_catalog::external_table::open_external;
 use nyala_catalog::restore_point::{AsOf, PointScan};
 use nyala_catalog::sequence::SequenceDef;
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{Catalog, CatalogError, OpenReads, Part, ReadView, TableScan, load_statistics};
+use nyala_catalog::{
+    Catalog, CatalogError, OpenReads, Part, ReadView, TableScan, load_statistics, turns,
+};
 use parking_lot::Mutex;
 use sqlparser::ast::{
     self, LimitClause, ObjectName, Query, SelectItem, Statement, Value, Visit, visit_relations,
@@ -278,7 +280,7 @@ impl Planner {
             })
         })?;
         let plan = series_order::kept(conditions::cheap(cooperative.data)?)?;
-        Ok(shared_ctes::connect(plan)?)
+        Ok(turns::offered(shared_ctes::connect(plan)?)?)
     }
 
     /// Runs a physical plan where queries run.
