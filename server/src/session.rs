@@ -47,6 +47,7 @@ mod ending;
 mod execute;
 mod indexing;
 mod located;
+mod maintenance;
 mod outdated;
 pub mod portals;
 pub mod prepared;
@@ -391,12 +392,16 @@ impl Session {
         let statement = match tree {
             Tree::Sql(statement) => statement,
             Tree::Fetch(fetch) => return Ok((none()?, self.fetched_columns(fetch))),
-            Tree::CreateExternalTable(_) | Tree::Define(_) | Tree::TwoPhase(_) => {
+            Tree::CreateExternalTable(_)
+            | Tree::CreateLike(_)
+            | Tree::Define(_)
+            | Tree::TwoPhase(_)
+            | Tree::Maintain(_) => {
                 return Ok((none()?, None));
             }
         };
         match statement.as_ref() {
-            Statement::Query(query) => {
+            Statement::Query(query) if dml::changing(query).is_none() => {
                 let (settled, columns) = self.analyse_query(query, types).await?;
                 Ok((settled, Some(columns)))
             }

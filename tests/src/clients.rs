@@ -6,6 +6,7 @@ mod cursors;
 mod driver;
 mod login;
 mod origins;
+mod pgbench;
 mod psql;
 mod psql_catalog;
 mod sessions;
@@ -25,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
     trials.extend(cursors::trials());
     trials.extend(driver::trials());
     trials.extend(origins::trials());
+    trials.extend(pgbench::trials());
     trials.extend(sessions::trials());
     trials.extend(tags::trials());
     trials.extend(wire::trials());

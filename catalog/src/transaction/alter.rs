@@ -1,11 +1,11 @@
-//! ALTER TABLE: a new definition for the same storage.
+//! ALTER TABLE: a new definition for the same storage, or for a new one where rows get another key.
 
 use std::sync::Arc;
 
 use super::Transaction;
 use crate::catalog::FORMAT_ALTERED;
-use crate::definitions::{Relation, Table};
-use crate::error::Result;
+use crate::definitions::{PrimaryKeyDef, Relation, Table};
+use crate::error::{CatalogError, ErrorKind, Result};
 use crate::row_store::meta_key;
 use crate::table_edit::{TableEdit, check_storable};
 
@@ -45,6 +45,58 @@ impl Transaction {
             }
         }
         self.need_format(FORMAT_ALTERED)?;
+        Ok(table)
+    }
+
+    /// Gives a table another primary key, by its name and the positions of its columns, or none: it gets a new storage without rows,
+    /// which the caller fills with those of the old one, and has no restore points any more. Columns of the key become NOT NULL.
+    /// The commit fails if another transaction has written to the table since this one's snapshot.
+    pub fn set_primary_key(
+        &mut self,
+        old: &Table,
+        key: Option<(String, Vec<usize>)>,
+    ) -> Result<Arc<Table>> {
+        if old.is_hybrid() {
+            return Err(CatalogError::new(
+                ErrorKind::Unsupported,
+                "the primary key of a table with closed_when cannot be changed",
+            )
+            .with_hint("Create another table and copy the rows."));
+        }
+        let counters = Arc::clone(&self.view.catalog.counters);
+        let mut def = old.def.clone();
+        def.storage = counters.storage();
+        def.history = None;
+        for index in &mut def.indexes {
+            index.storage = counters.storage();
+        }
+        let gone = def.primary_key.take();
+        if let Some(gone) = &gone {
+            self.put_name(def.schema, &gone.name, None);
+            self.forget_comment(gone.index_oid);
+            self.forget_comment(gone.constraint_oid);
+        }
+        if let Some((name, columns)) = key {
+            match gone.is_some_and(|gone| gone.name == name) {
+                true => self.put_name(def.schema, &name, Some(def.oid)),
+                false => self.claim_index_name(&def, &name)?,
+            }
+            for at in &columns {
+                if let Some(column) = def.columns.get_mut(*at) {
+                    column.not_null = true;
+                }
+            }
+            def.primary_key = Some(PrimaryKeyDef {
+                constraint_oid: counters.oid(),
+                index_oid: counters.oid(),
+                name,
+                columns,
+            });
+        }
+        let table = Arc::new(Table::new(def)?);
+        self.retire(old)?;
+        self.changes.untouched.insert(old.def.storage);
+        self.put_relation(Relation::Table(Arc::clone(&table)), false)?;
         Ok(table)
     }
 

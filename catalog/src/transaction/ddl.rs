@@ -417,7 +417,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn retire(&mut self, table: &Table) -> Result<()> {
+    pub(super) fn retire(&mut self, table: &Table) -> Result<()> {
         let storage = table.def.storage;
         self.view.writes.forget(storage);
         self.view.snapshot.unload(storage);

@@ -87,9 +87,16 @@ impl Session {
         let statement = match tree {
             Tree::Sql(statement) => Some(statement.as_ref()),
             Tree::TwoPhase(statement) => return self.two_phase(statement),
-            Tree::CreateExternalTable(_) | Tree::Define(_) | Tree::Fetch(_) => None,
+            Tree::CreateExternalTable(_)
+            | Tree::CreateLike(_)
+            | Tree::Define(_)
+            | Tree::Fetch(_)
+            | Tree::Maintain(_) => None,
         };
         self.check_not_failed(statement)?;
+        if let Tree::Maintain(maintenance) = tree {
+            return self.maintain(maintenance, scope, cancel).await;
+        }
         if let Tree::Fetch(fetch) = tree {
             return self.fetch(fetch, scope, cancel).await;
         }
@@ -111,6 +118,9 @@ impl Session {
         }
         self.note_reads(statement)?;
         match statement {
+            Statement::Query(query) if dml::changing(query).is_some() => {
+                self.write(tree, scope, cancel).await
+            }
             Statement::Query(query) => {
                 // Without a transaction that goes on a lock ends at once.
                 let locks = !query.locks.is_empty()
@@ -341,10 +351,14 @@ impl Session {
                 let defined = ddl::create_external_table(&planner, transaction, create).await?;
                 return Ok(defined.into());
             }
+            Tree::CreateLike(like) => {
+                let defined = ddl::like::create(&mut planner, transaction, like).await?;
+                return Ok(defined.into());
+            }
             Tree::Define(definition) => {
                 return Ok(ddl::define(&planner, transaction, definition)?.into());
             }
-            Tree::Fetch(_) | Tree::TwoPhase(_) => {
+            Tree::Fetch(_) | Tree::TwoPhase(_) | Tree::Maintain(_) => {
                 return Err(PgError::internal(format!("{} writes nothing", verb(tree))));
             }
         };
@@ -485,13 +499,16 @@ fn is_discard_all(statement: &Statement) -> bool {
 
 /// Parts of a query that the planner would pass over.
 pub(super) fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
+    if dml::changing(query).is_some() {
+        return Err(PgError::unsupported(
+            "DECLARE CURSOR must not contain data-modifying statements in WITH",
+        ));
+    }
     match query.body.as_ref() {
         SetExpr::Select(select) if select.into.is_some() => {
             Err(PgError::syntax("SELECT ... INTO is not allowed here"))
         }
-        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Err(
-            PgError::unsupported("WITH in front of a data-changing statement is not supported"),
-        ),
+        SetExpr::Merge(_) => Err(PgError::unsupported("MERGE is not supported")),
         _ => Ok(()),
     }
 }
@@ -500,14 +517,23 @@ pub(super) fn check_query(query: &sqlparser::ast::Query) -> Result<()> {
 fn verb(tree: &Tree) -> String {
     match tree {
         Tree::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_string(),
+        Tree::CreateLike(_) => "CREATE TABLE".to_string(),
         Tree::Define(definition) => definition.verb().to_string(),
         Tree::Fetch(_) => "FETCH".to_string(),
         Tree::TwoPhase(statement) => statement.verb().to_string(),
+        Tree::Maintain(statement) => statement.verb().to_string(),
         Tree::Sql(statement) => {
-            if let Statement::Query(query) = statement.as_ref()
+            let mut statement = statement.as_ref();
+            if let Statement::Query(query) = statement {
+                statement = dml::main_statement(query).unwrap_or(statement);
+            }
+            if let Statement::Query(query) = statement
                 && let Some(lock) = query.locks.first()
             {
                 return format!("SELECT FOR {}", lock.lock_type);
+            }
+            if matches!(statement, Statement::Query(_)) {
+                return "SELECT".to_string();
             }
             let text = statement.to_string();
             let words: Vec<_> = text

@@ -347,10 +347,8 @@ fn copy_options(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<C
                     ));
                 }
             },
-            CopyOption::Freeze(false) => {}
-            CopyOption::Freeze(true) => {
-                return Err(PgError::unsupported("COPY FREEZE is not supported"));
-            }
+            // It spares a later VACUUM its work; there is none here to spare.
+            CopyOption::Freeze(_) => {}
             CopyOption::Delimiter(character) => {
                 parsed.delimiter = Some(single("delimiter", character)?);
             }

@@ -14,8 +14,9 @@ use nyala_catalog::external_table::open_external;
 use nyala_catalog::types::SqlType;
 use nyala_catalog::{CatalogError, NewTable, NewView, Part, Transaction};
 use sqlparser::ast::{
-    CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType, Query, SchemaName,
-    Statement, TableConstraint, Truncate, TruncateIdentityOption,
+    CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType,
+    PrimaryKeyConstraint, Query, SchemaName, Statement, TableConstraint, Truncate,
+    TruncateIdentityOption,
 };
 
 use crate::error::{PgError, Result, sqlstate};
@@ -27,12 +28,14 @@ use crate::sql::{casts, query};
 
 mod alter;
 mod alter_checks;
+mod alter_constraints;
 mod alter_default;
 mod alter_views;
 mod columns;
 mod comment;
 mod dropping;
 pub mod index;
+pub mod like;
 mod options;
 mod partitioning;
 mod sequence;
@@ -58,6 +61,11 @@ impl Defined {
             tag: tag.to_string(),
             notices: Vec::new(),
         }
+    }
+
+    fn with_warnings(mut self, warnings: Vec<PgError>) -> Self {
+        self.notices.extend(warnings);
+        self
     }
 
     fn with_notice(mut self, notice: String) -> Self {
@@ -311,21 +319,10 @@ async fn create_table(
             }
             other => return Err(unsupported_constraint(other)),
         };
-        let mut names = Vec::with_capacity(primary.columns.len());
-        for column in &primary.columns {
-            match &column.column.expr {
-                Expr::Identifier(ident) => names.push(names::fold(ident)),
-                other => {
-                    return Err(PgError::syntax(format!(
-                        "syntax error at or near \"{other}\""
-                    )));
-                }
-            }
-        }
         set_key(
             &mut key,
             primary.name.as_ref().map(names::fold),
-            names,
+            key_names(primary)?,
             &name,
         )?;
     }
@@ -361,6 +358,7 @@ async fn create_table(
     let indexes = index::unique_indexes(transaction, schema, &name, &columns, of_key, uniques)?;
     let primary_key = key.map(|(constraint, positions, _)| (constraint, positions));
     let given = Options::read(planner, &create.table_options, &columns)?;
+    let warnings: Vec<PgError> = given.warnings().collect();
     let closed_when = given.closed_when.clone();
     let partition_by = given.partition_by(&[], closed_when.is_some())?;
     let closed_location = given.closed_location()?;
@@ -399,10 +397,10 @@ async fn create_table(
         sequence::own(transaction, sequence, table.def.oid, &column, identity)?;
     }
     let Some(plan) = source else {
-        return Ok(Defined::tag("CREATE TABLE"));
+        return Ok(Defined::tag("CREATE TABLE").with_warnings(warnings));
     };
     if create.without_rowid {
-        return Ok(Defined::tag("CREATE TABLE AS"));
+        return Ok(Defined::tag("CREATE TABLE AS").with_warnings(warnings));
     }
     let mut stream = query::run_plan(planner, &plan).await?;
     let mut insert = transaction.begin_insert(&table).await?;
@@ -422,7 +420,7 @@ async fn create_table(
         transaction.add_rows(&mut insert, rows).await?;
     }
     transaction.finish_insert(insert).await?;
-    Ok(Defined::tag(&format!("SELECT {count}")))
+    Ok(Defined::tag(&format!("SELECT {count}")).with_warnings(warnings))
 }
 
 /// Whether a column is only named, as in CREATE TABLE AS.
@@ -477,6 +475,18 @@ fn set_key(
     }
     *key = Some((name, columns));
     Ok(())
+}
+
+/// The columns that a PRIMARY KEY constraint names.
+fn key_names(primary: &PrimaryKeyConstraint) -> Result<Vec<String>> {
+    let columns = primary.columns.iter();
+    let names = columns.map(|column| match &column.column.expr {
+        Expr::Identifier(ident) => Ok(names::fold(ident)),
+        other => Err(PgError::syntax(format!(
+            "syntax error at or near \"{other}\""
+        ))),
+    });
+    names.collect()
 }
 
 fn key_positions(columns: &[ColumnDef], names: &[String]) -> Result<Vec<usize>> {

@@ -29,8 +29,10 @@ pub(super) mod change;
 pub(super) mod insert;
 mod joined;
 mod lock;
+mod with;
 
 use joined::Joined;
+pub use with::{changing, main_statement};
 
 /// Internal name of the target in the query for the rows to write.
 const TARGET: &str = "target";
@@ -58,7 +60,7 @@ pub struct Analysed {
 pub fn is_dml(statement: &Statement) -> bool {
     match statement {
         Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => true,
-        Statement::Query(query) => !query.locks.is_empty(),
+        Statement::Query(query) => !query.locks.is_empty() || changing(query).is_some(),
         _ => false,
     }
 }
@@ -82,6 +84,9 @@ pub async fn run(
         Statement::Insert(insert) => insert::run(planner, transaction, insert).await,
         Statement::Update(update) => change::update(planner, transaction, update).await,
         Statement::Delete(delete) => change::delete(planner, transaction, delete).await,
+        Statement::Query(query) if changing(query).is_some() => {
+            with::run(planner, transaction, query).await
+        }
         Statement::Query(query) => lock::run(planner, transaction, query).await,
         _ => Err(PgError::internal("not a data-changing statement")),
     }
@@ -90,6 +95,9 @@ pub async fn run(
 /// Finds a statement's parameters and result columns.
 pub async fn analyse(planner: &mut Planner, statement: &Statement) -> Result<Analysed> {
     planner.open_relations(statement).await?;
+    if let Statement::Query(query) = statement {
+        return with::analyse(planner, query).await;
+    }
     let mut statement = statement.clone();
     let (target, query, returning, joined) = match &mut statement {
         Statement::Insert(insert) => {
@@ -279,7 +287,8 @@ fn returning_query(
     schema: SchemaRef,
 ) -> Result<Box<Query>> {
     planner.add_transient(RETURNED, rows, schema)?;
-    select(items, vec![internal_table(RETURNED, &target.alias)?], None)
+    let query = select(items, vec![internal_table(RETURNED, &target.alias)?], None)?;
+    Ok(behind_with(planner, query))
 }
 
 /// Runs RETURNING, if the statement has it.
@@ -299,6 +308,12 @@ async fn returning(
     let items = joined.rewrite(target, items);
     let query = returning_query(planner, target, items, rows, schema)?;
     Ok(Some(query::collect(planner, &query).await?))
+}
+
+/// The query with what stands in front of the statement that it is part of.
+fn behind_with(planner: &Planner, mut query: Box<Query>) -> Box<Query> {
+    query.with.clone_from(&planner.ctes);
+    query
 }
 
 /// An identifier that is taken as it is.

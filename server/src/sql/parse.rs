@@ -18,11 +18,15 @@ pub mod cursors;
 mod deferrable;
 pub mod definitions;
 mod depth;
+pub mod like;
+pub mod maintenance;
 pub mod two_phase;
 
 use cursors::Fetch;
 pub use deferrable::DEFERRABLE;
 use definitions::Definition;
+use like::CreateTableLike;
+use maintenance::Maintenance;
 use two_phase::TwoPhase;
 
 /// Bytes of one query string.
@@ -44,6 +48,10 @@ pub enum Tree {
     Define(Definition),
     /// Two-phase commit.
     TwoPhase(TwoPhase),
+    /// `CREATE TABLE t (LIKE s …)`.
+    CreateLike(Box<CreateTableLike>),
+    /// `VACUUM` and `ANALYZE`.
+    Maintain(Maintenance),
 }
 
 /// `CREATE EXTERNAL TABLE [IF NOT EXISTS] name STORED AS format LOCATION 'url'`.
@@ -89,7 +97,7 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
 
 /// Tokens in the forms that the parser reads.
 fn spelled_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let tokens = spell_out_reset(spell_out_stars(spell_out_table(tokens)));
+    let tokens = spell_out_reset(spell_out_flags(spell_out_stars(spell_out_table(tokens))));
     definitions::spell_out_overriding(definitions::order_identity_options(tokens))
 }
 
@@ -150,6 +158,40 @@ fn spell_out_stars(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         spelled.push(token);
     }
     spelled
+}
+
+/// `FREEZE on` and `HEADER off` of COPY become TRUE and FALSE.
+fn spell_out_flags(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let (mut starts, mut copies, mut flag) = (true, false, false);
+    for token in &mut tokens {
+        if matches!(token.token, Token::Whitespace(_)) {
+            continue;
+        }
+        let keyword = match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => word.keyword,
+            _ => Keyword::NoKeyword,
+        };
+        copies = if starts {
+            keyword == Keyword::COPY
+        } else {
+            copies
+        };
+        starts = token.token == Token::SemiColon;
+        if flag {
+            let value = match &token.token {
+                Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase(),
+                Token::Number(text, _) | Token::SingleQuotedString(text) => text.to_lowercase(),
+                _ => String::new(),
+            };
+            match value.as_str() {
+                "on" | "1" | "true" => token.token = Token::make_keyword("TRUE"),
+                "off" | "0" | "false" => token.token = Token::make_keyword("FALSE"),
+                _ => {}
+            }
+        }
+        flag = copies && matches!(keyword, Keyword::FREEZE | Keyword::HEADER);
+    }
+    tokens
 }
 
 /// Value of an option that `RESET (…)` names.
@@ -230,11 +272,17 @@ fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
     if let Some(two_phase) = two_phase::two_phase(parser)? {
         return Ok(Tree::TwoPhase(two_phase));
     }
+    if let Some(maintenance) = maintenance::maintenance(parser)? {
+        return Ok(Tree::Maintain(maintenance));
+    }
     if let Some(reset) = reset_authorization(parser) {
         return Ok(Tree::Sql(Box::new(reset)));
     }
     if let Some(fetch) = cursors::fetch(parser)? {
         return Ok(Tree::Fetch(fetch));
+    }
+    if let Some(like) = parser.maybe_parse(like::create_table_like)? {
+        return Ok(Tree::CreateLike(Box::new(like)));
     }
     if let Some(create) = parser.maybe_parse(table_as_with_names)? {
         return Ok(Tree::Sql(Box::new(Statement::CreateTable(create))));

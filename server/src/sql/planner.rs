@@ -42,7 +42,8 @@ use nyala_catalog::{
 };
 use parking_lot::Mutex;
 use sqlparser::ast::{
-    self, LimitClause, ObjectName, Query, SelectItem, Statement, Value, Visit, visit_relations,
+    self, LimitClause, ObjectName, Query, SelectItem, Statement, Value, Visit, With,
+    visit_relations,
 };
 
 use crate::error::{PgError, Result, sqlstate};
@@ -91,6 +92,8 @@ pub struct Planner {
     pub catalog: Arc<Catalog>,
     /// What the session remembers of sequences.
     pub sequences: Arc<Mutex<SequenceMemory>>,
+    /// What stands in WITH in front of the data-changing statement.
+    pub ctes: Option<With>,
     /// Bytes that the statement's operators may take, if they are limited.
     pub statement_memory: Option<usize>,
     /// Bytes from which on an operator that can writes to temporary files.
@@ -128,6 +131,7 @@ impl Planner {
             input,
             format,
             open_reads: OpenReads::default(),
+            ctes: None,
             statement_memory: None,
             operator_memory: usize::MAX,
             workload,

@@ -1,8 +1,8 @@
 """Runs SQLAlchemy's own suite for dialects against a fresh Nyala (`--postgresql`: PostgreSQL 15), and sums up.
 
 `test.requirements`, which says what PostgreSQL can do, is in SQLAlchemy's source package only: pip fetches that once, in
-the pinned version. A server that refuses CREATE EXTENSION is not asked for it. What comes after the lack of sequences can be seen
-with --without-serial.
+the pinned version. A server that refuses CREATE EXTENSION is not asked for it. What comes after the lack of foreign keys can be seen
+with --without-foreign-keys.
 """
 
 import argparse
@@ -28,7 +28,7 @@ REASONS_SHOWN = 40
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgresql", action="store_true", help="against PostgreSQL, which has to pass all")
-    parser.add_argument("--without-serial", action="store_true", help="plain integers in place of serial columns")
+    parser.add_argument("--without-foreign-keys", action="store_true", help="tables without them")
     parser.add_argument("--seconds", type=int, default=SECONDS_MAX, help="when to stop; what is done by then is summed up")
     parser.set_defaults(without_extensions=False)
     parser.add_argument("rest", nargs="*", help="for pytest, such as -k NAME after --")
@@ -72,7 +72,7 @@ def main():
 def pytest(options, server, sources, path):
     """Runs pytest to its end, or until the time is over; says which."""
     uri = f"postgresql+psycopg://{servers.USER}:{servers.PASSWORD}@127.0.0.1:{server.port}/{servers.USER}"
-    switches = {"SUITE_WITHOUT_EXTENSIONS": options.without_extensions, "SUITE_WITHOUT_SERIAL": options.without_serial}
+    switches = {"SUITE_WITHOUT_EXTENSIONS": options.without_extensions, "SUITE_WITHOUT_FOREIGN_KEYS": options.without_foreign_keys}
     environment = os.environ | {"PYTHONPATH": str(sources), "SUITE_OUTCOMES": str(path / "outcomes")}
     environment |= {name: "1" for name, on in switches.items() if on}
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "--tb=line", "--dburi", uri, *options.rest]

@@ -1,4 +1,5 @@
-//! Functions that do something: advisory locks, sleeping, ending what others run, notifications, numbers of transactions.
+//! Functions that do something: advisory locks, sleeping, ending what others run, notifications, numbers of transactions, random
+//! UUIDs.
 //!
 //! They are volatile: each row calls them. What they work on is the session's [`Backend`].
 
@@ -71,6 +72,9 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     effect("pg_advisory_unlock_all", "void", |call| {
         call.backend()?.unlock_all();
         Ok(VOID)
+    }),
+    effect("gen_random_uuid", "uuid", |_| {
+        Ok(Cell::Text(uuid::Uuid::new_v4().to_string().into()))
     }),
     effect("pg_sleep", "void", |call| sleep(call, call.float(0)?)),
     effect("pg_sleep_for", "void", |call| {

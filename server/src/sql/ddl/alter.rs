@@ -14,17 +14,21 @@ use std::sync::Arc;
 use datafusion::common::DFSchema;
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{Relation, Table, arrow_schema};
-use nyala_catalog::{CatalogError, CheckDef, ErrorKind, Part, TableEdit, Transaction};
+use nyala_catalog::{
+    BOOTSTRAP_NAME, CatalogError, CheckDef, ErrorKind, Part, TableEdit, Transaction,
+};
 use sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, DropBehavior, Expr, Ident,
+    AlterColumnOperation, AlterTable, AlterTableOperation, DropBehavior, Expr, Ident, Owner,
     RenameTableNameKind, TableConstraint, visit_expressions_mut,
 };
 
+use super::alter_constraints::Constraints;
 use super::alter_default::{self, Missing};
 use super::alter_views::{Cause, Dependents};
+use super::index::Unique;
 use super::{
     ColumnSequence, Defined, NewColumn, Options, alter_checks, closing_rule, column_definition,
-    default_of, sequence, unsupported_constraint,
+    default_of, key_names, sequence, unsupported_constraint,
 };
 use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog;
@@ -68,6 +72,7 @@ pub(super) async fn run(
         fill: None,
         filled: false,
         examined: Vec::new(),
+        constraints: Constraints::default(),
         cause: Cause::default(),
         cascade: true,
         notices: Vec::new(),
@@ -80,13 +85,14 @@ pub(super) async fn run(
         fill,
         filled,
         examined,
+        constraints,
         cause,
         cascade,
         notices,
     } = change;
     defined.notices.extend(notices);
     // IF EXISTS and the like ask for nothing: no writer has to lose to that.
-    if !edit.differs_from(&table.def) {
+    if !edit.differs_from(&table.def) && constraints.is_empty() {
         return Ok(defined);
     }
     let checked = edit.perhaps_null().to_vec();
@@ -108,15 +114,11 @@ pub(super) async fn run(
             .map_err(|error| in_schema(transaction, &altered, error))?;
     }
     for column in checked {
-        if exists(planner, &altered, Some(&column)).await? {
-            let table = &altered.def.name;
-            let error = CatalogError::new(
-                ErrorKind::NotNullViolation,
-                format!("column \"{column}\" of relation \"{table}\" contains null values"),
-            );
-            let error = error.with_table(table).with_column(&column).into();
-            return Err(in_schema(transaction, &altered, error));
-        }
+        check_no_nulls(planner, transaction, &altered, &column).await?;
+    }
+    if !constraints.is_empty() {
+        let applied = constraints.apply(planner, transaction, &altered).await;
+        applied.map_err(|error| in_schema(transaction, &altered, error))?;
     }
     for view in dependents.changed(planner, &cause)? {
         if !cascade || !cause.only_drops() {
@@ -126,6 +128,25 @@ pub(super) async fn run(
         defined = defined.with_notice(format!("drop cascades to view {}", view.name));
     }
     Ok(defined)
+}
+
+/// 23502 if rows have NULL in a column.
+pub(super) async fn check_no_nulls(
+    planner: &mut Planner,
+    transaction: &Transaction,
+    table: &Arc<Table>,
+    column: &str,
+) -> Result<()> {
+    if !exists(planner, table, Some(column)).await? {
+        return Ok(());
+    }
+    let name = &table.def.name;
+    let error = CatalogError::new(
+        ErrorKind::NotNullViolation,
+        format!("column \"{column}\" of relation \"{name}\" contains null values"),
+    );
+    let error = error.with_table(name).with_column(column).into();
+    Err(in_schema(transaction, table, error))
 }
 
 /// Names the schema of the table that an error names.
@@ -214,6 +235,8 @@ struct Change {
     filled: bool,
     /// CHECK constraints that the rows have to be looked at for.
     examined: Vec<CheckDef>,
+    /// Keys and UNIQUE constraints that come and go.
+    constraints: Constraints,
     cause: Cause,
     /// Whether views that use what is dropped go, too.
     cascade: bool,
@@ -235,7 +258,7 @@ impl Change {
                 column_position: None,
                 ..
             } => {
-                self.add_column(planner, transaction, column_def, *if_not_exists)
+                self.add_column(planner, transaction, table, column_def, *if_not_exists)
                     .await
             }
             AlterTableOperation::AddConstraint {
@@ -245,12 +268,28 @@ impl Change {
                 let (name, condition) = alter_checks::given(check)?;
                 self.add_check(planner, transaction, name, &condition)
             }
+            AlterTableOperation::AddConstraint {
+                constraint: TableConstraint::PrimaryKey(primary),
+                not_valid: false,
+            } => {
+                let name = primary.name.as_ref().map(names::fold);
+                self.constraints.add_key(table, name, key_names(primary)?)
+            }
+            AlterTableOperation::AddConstraint {
+                constraint: TableConstraint::Unique(unique),
+                not_valid: false,
+            } => {
+                self.constraints
+                    .add_unique(Unique::new(unique, None, None)?);
+                Ok(())
+            }
             AlterTableOperation::AddConstraint { constraint, .. } => {
                 Err(unsupported_constraint(constraint))
             }
             AlterTableOperation::DropConstraint {
                 if_exists, name, ..
             } => self.drop_constraint(name, *if_exists),
+            AlterTableOperation::OwnerTo { new_owner } => check_owner(new_owner),
             AlterTableOperation::DropColumn {
                 column_names,
                 if_exists,
@@ -290,6 +329,7 @@ impl Change {
                 let def = self.edit.def();
                 let given = Options::read_list(planner, options, &def.columns)?;
                 given.check_alter()?;
+                self.notices.extend(given.warnings());
                 if let Some(rule) = given.closed_when.clone() {
                     self.edit.set_closed_when(rule)?;
                 }
@@ -316,6 +356,7 @@ impl Change {
         &mut self,
         planner: &mut Planner,
         transaction: &mut Transaction,
+        table: &Table,
         column: &sqlparser::ast::ColumnDef,
         if_not_exists: bool,
     ) -> Result<()> {
@@ -340,16 +381,11 @@ impl Change {
             checks,
             sequence: wanted,
         } = column_definition(planner, column, &def.columns)?;
-        if !uniques.is_empty() {
-            return Err(
-                PgError::unsupported("a constraint cannot be added with a column")
-                    .with_hint("Add the column, then use CREATE UNIQUE INDEX."),
-            );
+        for unique in uniques {
+            self.constraints.add_unique(unique);
         }
-        if key.is_some() {
-            return Err(PgError::unsupported(
-                "a primary key cannot be added to a table that exists",
-            ));
+        if let Some(constraint) = key {
+            self.constraints.add_key(table, constraint, vec![name])?;
         }
         if let Some(wanted) = &wanted {
             let (schema, name, oid) = (def.schema, def.name.clone(), def.oid);
@@ -408,11 +444,8 @@ impl Change {
             return Ok(());
         }
         if def.primary_key.as_ref().is_some_and(|key| key.name == name) {
-            return Err(
-                PgError::unsupported("a primary key cannot be dropped").with_hint(
-                    "Rows are stored by their key. Create another table and copy the rows.",
-                ),
-            );
+            self.constraints.drop_key();
+            return Ok(());
         }
         let missing = format!(
             "constraint \"{name}\" of relation \"{}\" does not exist",
@@ -582,7 +615,21 @@ impl Change {
     }
 }
 
-fn undefined_column(name: &str, table: &str) -> PgError {
+/// There is one role, which owns everything.
+fn check_owner(owner: &Owner) -> Result<()> {
+    match owner {
+        Owner::Ident(name) if names::fold(name) != BOOTSTRAP_NAME => {
+            let name = names::fold(name);
+            Err(PgError::new(
+                sqlstate::UNDEFINED_OBJECT,
+                format!("role \"{name}\" does not exist"),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn undefined_column(name: &str, table: &str) -> PgError {
     PgError::new(
         sqlstate::UNDEFINED_COLUMN,
         format!("column \"{name}\" of relation \"{table}\" does not exist"),

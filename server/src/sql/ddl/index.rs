@@ -431,7 +431,7 @@ pub(super) fn unique_indexes(
 }
 
 /// Names of index columns; one that comes again has a number behind it.
-fn column_names(columns: &[ColumnDef], indexed: &[IndexColumn]) -> Vec<String> {
+pub(super) fn column_names(columns: &[ColumnDef], indexed: &[IndexColumn]) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(indexed.len());
     for column in indexed {
         let name = columns.get(column.position).map_or("", |c| c.name.as_str());

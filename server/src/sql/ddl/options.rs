@@ -12,6 +12,16 @@ use crate::sql::names;
 use crate::sql::parse::RESET_OPTION;
 use crate::sql::planner::Planner;
 
+/// PostgreSQL's storage parameters that say how its pages are laid out and kept; others begin with `autovacuum_`.
+const PAGE_PARAMETERS: [&str; 6] = [
+    "fillfactor",
+    "log_autovacuum_min_duration",
+    "parallel_workers",
+    "toast_tuple_target",
+    "vacuum_index_cleanup",
+    "vacuum_truncate",
+];
+
 /// Options that a statement sets, and those that it resets.
 #[derive(Debug, Default)]
 pub(super) struct Options {
@@ -26,9 +36,21 @@ pub(super) struct Options {
     housekeeping: Option<Option<String>>,
     offload_percent: Option<Option<u8>>,
     retention_s: Option<Option<u64>>,
+    /// Parameters of PostgreSQL's pages and their upkeep, which there are none of here.
+    without_meaning: Vec<String>,
 }
 
 impl Options {
+    /// What the client is told of parameters that nothing was done with.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = PgError> {
+        let names = self.without_meaning.iter();
+        names.map(|name| {
+            let message =
+                format!("storage parameter \"{name}\" has no meaning here and is left out");
+            PgError::warning(sqlstate::WARNING, message)
+        })
+    }
+
     /// The options in WITH.
     pub(super) fn read(
         planner: &Planner,
@@ -117,6 +139,9 @@ impl Options {
                         return Err(invalid_option(&name, "a string with a path or URL"));
                     };
                     given.closed_location = Some(text.to_string());
+                }
+                name if PAGE_PARAMETERS.contains(&name) || name.starts_with("autovacuum_") => {
+                    given.without_meaning.push(name.to_string());
                 }
                 _ => {
                     return Err(PgError::new(

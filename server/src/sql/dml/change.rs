@@ -15,7 +15,9 @@ use sqlparser::ast::{
 
 use super::insert::{default_of, is_default};
 use super::joined::Joined;
-use super::{Changed, TARGET, Target, aliased, internal_table, quoted, returning, select};
+use super::{
+    Changed, TARGET, Target, aliased, behind_with, internal_table, quoted, returning, select,
+};
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::planner::Planner;
 use crate::sql::{checks, names, parameters, query};
@@ -175,7 +177,8 @@ pub(super) fn update_query(
     items.extend(joined.items());
     let mut from = vec![internal_table(TARGET, &target.alias)?];
     from.extend(joined_tables(update).iter().cloned());
-    select(items, from, update.selection.clone())
+    let query = select(items, from, update.selection.clone())?;
+    Ok(behind_with(planner, query))
 }
 
 pub(super) fn delete_query(
@@ -195,7 +198,8 @@ pub(super) fn delete_query(
     items.extend(joined.items());
     let mut from = vec![internal_table(TARGET, &target.alias)?];
     from.extend(delete.using.iter().flatten().cloned());
-    select(items, from, delete.selection.clone())
+    let query = select(items, from, delete.selection.clone())?;
+    Ok(behind_with(planner, query))
 }
 
 pub(super) async fn update(

@@ -18,7 +18,9 @@ use sqlparser::ast::{
 
 use super::change::{assigned_columns, new_row_items};
 use super::joined::Joined;
-use super::{Changed, Target, aliased, internal_table, quoted, returning, select, select_of};
+use super::{
+    Changed, Target, aliased, behind_with, internal_table, quoted, returning, select, select_of,
+};
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::parse::definitions::{OVERRIDING_SYSTEM, OVERRIDING_USER};
 use crate::sql::planner::Planner;
@@ -30,6 +32,9 @@ const BATCH_ROWS: usize = 65_536;
 /// Internal names of the two sides of DO UPDATE.
 const EXISTING: &str = "existing";
 const EXCLUDED: &str = "excluded";
+
+/// What statements call it.
+const EXCLUDED_ALIAS: &str = "excluded";
 
 /// Internal name of rows that are inserted in their order.
 const ORDERED: &str = "ordered";
@@ -589,20 +594,22 @@ async fn do_update(
     existing: &RecordBatch,
     excluded: &RecordBatch,
 ) -> Result<Vec<(Int64Array, RecordBatch, RecordBatch)>> {
+    let as_it_is = |name: &str| name.to_string();
+    let existing = numbered(existing, as_it_is)?;
+    let excluded = numbered(excluded, excluded_name)?;
     for (name, rows) in [(EXISTING, existing), (EXCLUDED, excluded)] {
-        let rows = numbered(rows)?;
         planner.add_transient(name, vec![rows.clone()], rows.schema())?;
     }
-    let excluded_alias = Ident::new("excluded");
+    let excluded_alias = Ident::new(EXCLUDED_ALIAS);
     let from = vec![
         internal_table(EXISTING, &target.alias)?,
         internal_table(EXCLUDED, &excluded_alias)?,
     ];
     let mut update = update.clone();
-    let mut qualify = QualifyColumns { target };
+    let mut rename = RenameExcluded { target };
     let assigned = assigned_columns(&update.assignments, target)?;
     for assignment in &mut update.assignments {
-        let _ = assignment.value.visit(&mut qualify);
+        let _ = assignment.value.visit(&mut rename);
     }
     let pair = Expr::BinaryOp {
         left: Box::new(target.reference(PAIR)),
@@ -612,7 +619,7 @@ async fn do_update(
     let condition = match update.selection.take() {
         None => pair,
         Some(mut condition) => {
-            let _ = condition.visit(&mut qualify);
+            let _ = condition.visit(&mut rename);
             Expr::BinaryOp {
                 left: Box::new(pair),
                 op: sqlparser::ast::BinaryOperator::And,
@@ -624,7 +631,7 @@ async fn do_update(
     let addresses = items.len();
     items.extend(new_row_items(target, &update.assignments, &assigned)?);
     items.push(aliased(target.reference(PAIR), PAIR));
-    let query = select(items, from, Some(condition))?;
+    let query = behind_with(planner, select(items, from, Some(condition))?);
     let (_, batches) = query::collect(planner, &query).await?;
     batches
         .iter()
@@ -644,10 +651,15 @@ async fn do_update(
         .collect()
 }
 
-fn numbered(rows: &RecordBatch) -> Result<RecordBatch> {
+/// Rows with their numbers behind the columns, which get other names.
+fn numbered(rows: &RecordBatch, name: impl Fn(&str) -> String) -> Result<RecordBatch> {
     let count = i64::try_from(rows.num_rows())
         .map_err(|_| PgError::internal("too many rows in one batch"))?;
-    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
+    let schema = rows.schema();
+    let fields = schema.fields().iter();
+    let mut fields: Vec<Arc<Field>> = fields
+        .map(|field| Arc::new(field.as_ref().clone().with_name(name(field.name()))))
+        .collect();
     fields.push(Arc::new(Field::new(PAIR, DataType::Int64, false)));
     let mut columns = rows.columns().to_vec();
     columns.push(Arc::new(Int64Array::from_iter_values(0..count)) as ArrayRef);
@@ -657,19 +669,28 @@ fn numbered(rows: &RecordBatch) -> Result<RecordBatch> {
     )?)
 }
 
-/// In DO UPDATE a column without a qualifier is the existing row's.
-struct QualifyColumns<'a> {
+/// What a column of `excluded` is called, so that a name without qualifier means that of a subquery's table, or the existing
+/// row's, and never this.
+fn excluded_name(column: &str) -> String {
+    format!("$excluded {column}")
+}
+
+/// Gives the columns of `excluded` the names that they have in DO UPDATE.
+struct RenameExcluded<'a> {
     target: &'a Target,
 }
 
-impl VisitorMut for QualifyColumns<'_> {
+impl VisitorMut for RenameExcluded<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> std::ops::ControlFlow<()> {
-        if let Expr::Identifier(ident) = expr {
-            let name = names::fold(ident);
+        if let Expr::CompoundIdentifier(parts) = expr
+            && let [relation, column] = parts.as_mut_slice()
+            && names::fold(relation) == EXCLUDED_ALIAS
+        {
+            let name = names::fold(column);
             if self.target.column(&name).is_ok() {
-                *expr = self.target.reference(&name);
+                *column = quoted(&excluded_name(&name));
             }
         }
         std::ops::ControlFlow::Continue(())
