@@ -58,7 +58,7 @@ pub use row_codec::ROW_NUMBER_COLUMN;
 pub use table_edit::TableEdit;
 pub use transaction::{
     Arbiter, BulkInsert, Conflicting, Existing, NewIndex, NewSequence, NewTable, NewView, ReadView,
-    Savepoint, Transaction,
+    Rewritten, Savepoint, Transaction,
 };
 pub use types::SqlType;
 pub use widening::widens;

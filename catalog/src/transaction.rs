@@ -27,6 +27,7 @@ mod index;
 mod sequence;
 mod temporary;
 
+pub use alter::Rewritten;
 pub use bulk::BulkInsert;
 pub use ddl::{NewTable, NewView};
 pub use dml::Existing;

@@ -1,4 +1,4 @@
-//! ALTER TABLE: a new definition for the same storage, or for a new one where rows get another key.
+//! ALTER TABLE: a new definition for the same storage, or for a new one where rows are stored otherwise.
 
 use std::sync::Arc;
 
@@ -8,6 +8,16 @@ use crate::definitions::{PrimaryKeyDef, Relation, Table};
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::row_store::meta_key;
 use crate::table_edit::{TableEdit, check_storable};
+use crate::types::SqlType;
+
+/// What is other in a table that is written anew.
+#[derive(Debug, Clone, Default)]
+pub struct Rewritten {
+    /// Its primary key, if that changes: name and positions of the columns, which become NOT NULL, or none.
+    pub key: Option<Option<(String, Vec<usize>)>>,
+    /// Positions of columns with another type, and that.
+    pub types: Vec<(usize, SqlType)>,
+}
 
 impl Transaction {
     /// Gives a table the definition that was edited. Its rows, stored and buffered, stay as they are.
@@ -48,18 +58,13 @@ impl Transaction {
         Ok(table)
     }
 
-    /// Gives a table another primary key, by its name and the positions of its columns, or none: it gets a new storage without rows,
-    /// which the caller fills with those of the old one, and has no restore points any more. Columns of the key become NOT NULL.
-    /// The commit fails if another transaction has written to the table since this one's snapshot.
-    pub fn set_primary_key(
-        &mut self,
-        old: &Table,
-        key: Option<(String, Vec<usize>)>,
-    ) -> Result<Arc<Table>> {
+    /// Gives a table a new storage without rows, which the caller fills with those of the old one. It has no restore points any
+    /// more. The commit fails if another transaction has written to the table since this one's snapshot.
+    pub fn rewrite_table(&mut self, old: &Table, change: Rewritten) -> Result<Arc<Table>> {
         if old.is_hybrid() {
             return Err(CatalogError::new(
                 ErrorKind::Unsupported,
-                "the primary key of a table with closed_when cannot be changed",
+                "a table with closed_when cannot be rewritten",
             )
             .with_hint("Create another table and copy the rows."));
         }
@@ -70,13 +75,18 @@ impl Transaction {
         for index in &mut def.indexes {
             index.storage = counters.storage();
         }
-        let gone = def.primary_key.take();
+        for (at, ty) in change.types {
+            if let Some(column) = def.columns.get_mut(at) {
+                column.ty = ty;
+            }
+        }
+        let gone = change.key.as_ref().and_then(|_| def.primary_key.take());
         if let Some(gone) = &gone {
             self.put_name(def.schema, &gone.name, None);
             self.forget_comment(gone.index_oid);
             self.forget_comment(gone.constraint_oid);
         }
-        if let Some((name, columns)) = key {
+        if let Some((name, columns)) = change.key.flatten() {
             match gone.is_some_and(|gone| gone.name == name) {
                 true => self.put_name(def.schema, &name, Some(def.oid)),
                 false => self.claim_index_name(&def, &name)?,

@@ -28,8 +28,8 @@ use crate::sql::{casts, query};
 
 mod alter;
 mod alter_checks;
-mod alter_constraints;
 mod alter_default;
+mod alter_rewrite;
 mod alter_views;
 mod columns;
 mod comment;

@@ -35,6 +35,7 @@ mod lateral;
 mod membership;
 mod quantified;
 mod recursion;
+mod rows;
 mod sequences;
 mod single_row;
 mod values;
@@ -144,7 +145,10 @@ impl VisitorMut for Normalizer {
         quantified::over_subquery(expr);
         arrays::quantified(expr);
         arrays::vector(expr);
-        ControlFlow::Continue(())
+        match rows::compare(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 }
 

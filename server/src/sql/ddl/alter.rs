@@ -22,8 +22,8 @@ use sqlparser::ast::{
     RenameTableNameKind, TableConstraint, visit_expressions_mut,
 };
 
-use super::alter_constraints::Constraints;
 use super::alter_default::{self, Missing};
+use super::alter_rewrite::Rewrite;
 use super::alter_views::{Cause, Dependents};
 use super::index::Unique;
 use super::{
@@ -72,7 +72,7 @@ pub(super) async fn run(
         fill: None,
         filled: false,
         examined: Vec::new(),
-        constraints: Constraints::default(),
+        rewrite: Rewrite::default(),
         cause: Cause::default(),
         cascade: true,
         notices: Vec::new(),
@@ -85,14 +85,14 @@ pub(super) async fn run(
         fill,
         filled,
         examined,
-        constraints,
+        rewrite,
         cause,
         cascade,
         notices,
     } = change;
     defined.notices.extend(notices);
     // IF EXISTS and the like ask for nothing: no writer has to lose to that.
-    if !edit.differs_from(&table.def) && constraints.is_empty() {
+    if !edit.differs_from(&table.def) && rewrite.is_empty() {
         return Ok(defined);
     }
     let checked = edit.perhaps_null().to_vec();
@@ -116,8 +116,8 @@ pub(super) async fn run(
     for column in checked {
         check_no_nulls(planner, transaction, &altered, &column).await?;
     }
-    if !constraints.is_empty() {
-        let applied = constraints.apply(planner, transaction, &altered).await;
+    if !rewrite.is_empty() {
+        let applied = rewrite.apply(planner, transaction, &altered).await;
         applied.map_err(|error| in_schema(transaction, &altered, error))?;
     }
     for view in dependents.changed(planner, &cause)? {
@@ -235,8 +235,8 @@ struct Change {
     filled: bool,
     /// CHECK constraints that the rows have to be looked at for.
     examined: Vec<CheckDef>,
-    /// Keys and UNIQUE constraints that come and go.
-    constraints: Constraints,
+    /// What changes about the rows.
+    rewrite: Rewrite,
     cause: Cause,
     /// Whether views that use what is dropped go, too.
     cascade: bool,
@@ -273,14 +273,13 @@ impl Change {
                 not_valid: false,
             } => {
                 let name = primary.name.as_ref().map(names::fold);
-                self.constraints.add_key(table, name, key_names(primary)?)
+                self.rewrite.add_key(table, name, key_names(primary)?)
             }
             AlterTableOperation::AddConstraint {
                 constraint: TableConstraint::Unique(unique),
                 not_valid: false,
             } => {
-                self.constraints
-                    .add_unique(Unique::new(unique, None, None)?);
+                self.rewrite.add_unique(Unique::new(unique, None, None)?);
                 Ok(())
             }
             AlterTableOperation::AddConstraint { constraint, .. } => {
@@ -382,10 +381,10 @@ impl Change {
             sequence: wanted,
         } = column_definition(planner, column, &def.columns)?;
         for unique in uniques {
-            self.constraints.add_unique(unique);
+            self.rewrite.add_unique(unique);
         }
         if let Some(constraint) = key {
-            self.constraints.add_key(table, constraint, vec![name])?;
+            self.rewrite.add_key(table, constraint, vec![name])?;
         }
         if let Some(wanted) = &wanted {
             let (schema, name, oid) = (def.schema, def.name.clone(), def.oid);
@@ -444,7 +443,7 @@ impl Change {
             return Ok(());
         }
         if def.primary_key.as_ref().is_some_and(|key| key.name == name) {
-            self.constraints.drop_key();
+            self.rewrite.drop_key();
             return Ok(());
         }
         let missing = format!(
@@ -596,17 +595,21 @@ impl Change {
             }
             AlterColumnOperation::DropDefault => Ok(self.edit.set_default(at, None)?),
             AlterColumnOperation::SetDataType {
-                data_type,
-                using: None,
-                ..
+                data_type, using, ..
             } => {
                 let ty = types::sql_type(data_type)?;
-                let changes = ty != column.ty;
-                if changes {
-                    self.cause.retyped.push(name);
-                    self.edit.set_type(at, ty)?;
+                if ty == column.ty && using.is_none() {
+                    return Ok(());
                 }
-                Ok(())
+                let column = column.clone();
+                self.cause.retyped.push(name);
+                if using.is_none() {
+                    let widened = self.edit.set_type(at, ty.clone());
+                    if widened.is_ok() || self.edit.def().closing.is_some() {
+                        return Ok(widened?);
+                    }
+                }
+                self.rewrite.set_type(planner, &column, ty, using.clone())
             }
             other => Err(PgError::unsupported(format!(
                 "ALTER COLUMN {other} is not supported"

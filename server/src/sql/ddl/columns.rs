@@ -124,7 +124,7 @@ pub(super) fn default_of(planner: &Planner, expr: &Expr, column: &ColumnDef) -> 
 }
 
 /// A default has to be an expression without columns that fits the column.
-fn check_default(planner: &Planner, expr: &Expr, column: &ColumnDef) -> Result<()> {
+pub(super) fn check_default(planner: &Planner, expr: &Expr, column: &ColumnDef) -> Result<()> {
     let empty = datafusion::common::DFSchema::empty();
     let planned = planner
         .expression(&expr.to_string(), &empty)
