@@ -2,11 +2,11 @@
 //!
 //! A thread that becomes ready, such as a connection's with a point lookup, gets a busy processor when the scheduler next looks: on
 //! Linux at a tick, up to 4 ms later, whatever the priorities. A query is never that urgent. Threads that run queries say
-//! so ([`begin`]), and every [`TURN`] or so, between two batches, offer the processor to whoever waits for it ([`offer`]). Where
+//! so ([`begin`]), and every `TURN` or so, between two batches, offer the processor to whoever waits for it (`offer`). Where
 //! nobody waits, that takes well under a microsecond.
 //!
-//! [`offered`] puts a [`TurnsExec`] over each leaf of a plan: operators above poll the leaves from their loops, and so it is
-//! reached from nearly all work of a query. Jobs call [`offer`] themselves.
+//! [`offered`] puts a `TurnsExec` over each leaf of a plan: operators above poll the leaves from their loops, and so it is
+//! reached from nearly all work of a query. Jobs call `offer` themselves.
 
 use std::cell::Cell;
 use std::fmt;
@@ -52,7 +52,7 @@ pub(crate) fn offer() {
     }
 }
 
-/// The plan with a [`TurnsExec`] over each leaf that has work to do.
+/// The plan with a `TurnsExec` over each leaf that has work to do.
 pub fn offered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let offering = plan.transform_down(|node| {
         // delta-rs looks at the nodes of its scans when they begin; and one row or none is no work.
