@@ -17,6 +17,7 @@ pub mod partitioning;
 pub mod restore_point;
 pub mod sequence;
 pub mod storage_failure;
+pub mod stream_exec;
 pub mod turns;
 pub mod types;
 pub mod vacuum;

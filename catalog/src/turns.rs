@@ -9,7 +9,6 @@
 //! reached from nearly all work of a query. Jobs call `offer` themselves.
 
 use std::cell::Cell;
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,17 +16,16 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DataFusionError, Result, Statistics};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
-use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
 
 use crate::sieve::DELTA_SCAN;
+use crate::stream_exec::StreamExec;
 
 /// How long a query thread works before it offers its processor: a fraction of a lookup's time on the wire.
 const TURN: Duration = Duration::from_micros(200);
@@ -60,8 +58,8 @@ pub fn offered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let works = !node.is::<PlaceholderRowExec>() && !node.is::<EmptyExec>();
         Ok(match whole || works && node.children().is_empty() {
             true => {
-                let offering = Arc::new(TurnsExec { input: node });
-                Transformed::new(offering as _, true, TreeNodeRecursion::Jump)
+                let turns = StreamExec::new("TurnsExec", node, |input| Box::pin(Turns { input }));
+                Transformed::new(Arc::new(turns) as _, true, TreeNodeRecursion::Jump)
             }
             false => Transformed::no(node),
         })
@@ -70,74 +68,6 @@ pub fn offered(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
 }
 
 /// The rows of its input; between batches the processor is offered to others.
-#[derive(Debug, Clone)]
-struct TurnsExec {
-    input: Arc<dyn ExecutionPlan>,
-}
-
-impl DisplayAs for TurnsExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TurnsExec")
-    }
-}
-
-impl ExecutionPlan for TurnsExec {
-    fn name(&self) -> &str {
-        "TurnsExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children
-            .pop()
-            .ok_or_else(|| DataFusionError::Internal("TurnsExec needs an input".to_string()))?;
-        Ok(Arc::new(Self { input }))
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        Ok(Box::pin(Turns { input }))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        inputs: &[Arc<Statistics>],
-        _: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        let unknown = || Arc::new(Statistics::new_unknown(&self.schema()));
-        Ok(inputs.first().map_or_else(unknown, Arc::clone))
-    }
-}
-
 struct Turns {
     input: SendableRecordBatchStream,
 }

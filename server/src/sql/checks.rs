@@ -62,16 +62,21 @@ pub fn check_condition(
     columns: &[ColumnDef],
     condition: &Expr,
 ) -> Result<()> {
-    let subquery = visit_expressions(condition, |part| match part {
-        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    });
-    if subquery.is_break() {
+    if holds_subquery(condition) {
         return Err(PgError::unsupported(
             "cannot use subquery in check constraint",
         ));
     }
     compile(planner, table, columns, condition.clone()).map(drop)
+}
+
+/// Whether a subquery is part of an expression.
+pub fn holds_subquery(expr: &Expr) -> bool {
+    let found = visit_expressions(expr, |part| match part {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    found.is_break()
 }
 
 /// Columns of a table that a condition names.

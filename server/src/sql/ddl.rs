@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatch;
 use datafusion::logical_expr::Expr as PlanExpr;
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{
@@ -14,17 +13,18 @@ use nyala_catalog::external_table::open_external;
 use nyala_catalog::types::SqlType;
 use nyala_catalog::{CatalogError, NewTable, NewView, Part, Transaction};
 use sqlparser::ast::{
-    CreateTable, CreateTableOptions, CreateView, Expr, ObjectName, ObjectType,
+    CreateTable, CreateTableOptions, CreateView, DeferrableInitial, Expr, ObjectName, ObjectType,
     PrimaryKeyConstraint, Query, SchemaName, Statement, TableConstraint, Truncate,
     TruncateIdentityOption,
 };
 
 use crate::error::{PgError, Result, sqlstate};
+use crate::sql::dml::Target;
 use crate::sql::names;
 use crate::sql::parse::CreateExternalTable;
 use crate::sql::parse::definitions::Definition;
 use crate::sql::planner::Planner;
-use crate::sql::{casts, query};
+use crate::sql::query;
 
 mod alter;
 mod alter_checks;
@@ -403,20 +403,12 @@ async fn create_table(
         return Ok(Defined::tag("CREATE TABLE AS").with_warnings(warnings));
     }
     let mut stream = query::run_plan(planner, &plan).await?;
+    let target = Target::of(&table);
     let mut insert = transaction.begin_insert(&table).await?;
     let mut count = 0;
     while let Some(batch) = stream.try_next().await? {
         count += batch.num_rows();
-        let columns = batch
-            .columns()
-            .iter()
-            .zip(batch.schema().fields())
-            .zip(&table.def.columns)
-            .map(|((values, field), column)| {
-                casts::assign(values, field, &column.ty, &planner.input, &planner.format)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let rows = RecordBatch::try_new(Arc::clone(&table.schema), columns)?;
+        let rows = target.rows(&planner.input, &planner.format, &batch, 0)?;
         transaction.add_rows(&mut insert, rows).await?;
     }
     transaction.finish_insert(insert).await?;
@@ -479,6 +471,7 @@ fn set_key(
 
 /// The columns that a PRIMARY KEY constraint names.
 fn key_names(primary: &PrimaryKeyConstraint) -> Result<Vec<String>> {
+    check_key_options(primary)?;
     let columns = primary.columns.iter();
     let names = columns.map(|column| match &column.column.expr {
         Expr::Identifier(ident) => Ok(names::fold(ident)),
@@ -487,6 +480,23 @@ fn key_names(primary: &PrimaryKeyConstraint) -> Result<Vec<String>> {
         ))),
     });
     names.collect()
+}
+
+/// What is said about a key beside its columns has to be what it is anyway.
+fn check_key_options(primary: &PrimaryKeyConstraint) -> Result<()> {
+    let deferred = primary.characteristics.as_ref().is_some_and(|said| {
+        said.deferrable == Some(true) || said.initially == Some(DeferrableInitial::Deferred)
+    });
+    let refused = deferred
+        || primary.index_name.is_some()
+        || primary.index_type.is_some()
+        || !primary.index_options.is_empty();
+    match refused {
+        true => Err(PgError::unsupported(
+            "options of PRIMARY KEY constraints are not supported",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn key_positions(columns: &[ColumnDef], names: &[String]) -> Result<Vec<usize>> {

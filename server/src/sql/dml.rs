@@ -32,6 +32,7 @@ mod lock;
 mod with;
 
 use joined::Joined;
+pub use lock::check_nested;
 pub use with::{changing, main_statement};
 
 /// Internal name of the target in the query for the rows to write.
@@ -148,6 +149,14 @@ pub(super) struct Target {
 }
 
 impl Target {
+    /// A table under its own name.
+    pub(super) fn of(table: &Arc<Table>) -> Self {
+        Self {
+            table: Arc::clone(table),
+            alias: quoted(&table.def.name),
+        }
+    }
+
     pub(super) fn find(
         planner: &Planner,
         name: &ObjectName,

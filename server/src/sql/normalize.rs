@@ -89,6 +89,11 @@ impl VisitorMut for Normalizer {
         // Names come from the expressions as they were written, so before anything changes them.
         labels::label_columns(select, self.depth == 1);
         empty::drop_subqueries_over_nothing(select);
+        if let Some(condition) = &mut select.selection
+            && let Err(error) = rows::condition(condition)
+        {
+            return ControlFlow::Break(error);
+        }
         functions::resolve_system_columns(select);
         if let Some(condition) = &mut select.selection {
             casts::condition(condition);
@@ -111,6 +116,7 @@ impl VisitorMut for Normalizer {
         sequences::lookup(expr);
         casts::cast_twice(expr);
         arrays::array_subquery(expr);
+        rows::negated_list(expr);
         ControlFlow::Continue(())
     }
 

@@ -2,11 +2,10 @@
 //!
 //! A join takes a batch of its streamed side and looks for partners before it asks for the next one. If it finds none it returns
 //! nothing meanwhile, so nothing above it gets a chance to pause, to see that the statement was cancelled, or to let
-//! another query have the thread. [`PacedExec`] below it does: it pauses when it has been asked again and again
+//! another query have the thread. `PacedExec` below it does: it pauses when it has been asked again and again
 //! for longer than a slice of time. A nested loop compares each row of a batch with all of the other side, so batches are cut into pieces
 //! as well, as large as the join gets done in a slice.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,15 +13,13 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, Statistics};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::common::Result;
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
-use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::{Stream, StreamExt};
+use nyala_catalog::stream_exec::StreamExec;
 
 /// How long a join keeps its thread.
 const SLICE: Duration = Duration::from_millis(10);
@@ -40,86 +37,20 @@ pub fn paced(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     }
     let mut children: Vec<_> = plan.children().into_iter().cloned().collect();
     if let Some(streamed) = children.pop() {
-        children.push(Arc::new(PacedExec { input: streamed }));
+        children.push(Arc::new(StreamExec::new("PacedExec", streamed, |input| {
+            Box::pin(Paced {
+                input,
+                rows: ROWS_AT_FIRST,
+                rest: None,
+                since: None,
+                given: None,
+            })
+        })));
     }
     replace_children_if_necessary(plan, children)
 }
 
 /// The rows of its input, in pieces, with pauses.
-#[derive(Debug)]
-struct PacedExec {
-    input: Arc<dyn ExecutionPlan>,
-}
-
-impl DisplayAs for PacedExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PacedExec")
-    }
-}
-
-impl ExecutionPlan for PacedExec {
-    fn name(&self) -> &str {
-        "PacedExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children
-            .pop()
-            .ok_or_else(|| DataFusionError::Internal("PacedExec needs an input".to_string()))?;
-        Ok(Arc::new(Self { input }))
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        Ok(Box::pin(Paced {
-            input,
-            rows: ROWS_AT_FIRST,
-            rest: None,
-            since: None,
-            given: None,
-        }))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        inputs: &[Arc<Statistics>],
-        _: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        let known = inputs.first().cloned();
-        Ok(known.unwrap_or_else(|| Arc::new(Statistics::new_unknown(&self.schema()))))
-    }
-}
-
 struct Paced {
     input: SendableRecordBatchStream,
     rows: usize,

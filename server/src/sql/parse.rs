@@ -160,9 +160,11 @@ fn spell_out_stars(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     spelled
 }
 
-/// `FREEZE on` and `HEADER off` of COPY become TRUE and FALSE.
+/// `(FREEZE on, HEADER off)` of COPY has TRUE and FALSE.
 fn spell_out_flags(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let (mut starts, mut copies, mut flag) = (true, false, false);
+    let (mut starts, mut copies) = (true, false);
+    // Whether an option may begin; whether one that is a flag has begun.
+    let (mut in_list, mut flag) = (false, false);
     for token in &mut tokens {
         if matches!(token.token, Token::Whitespace(_)) {
             continue;
@@ -171,11 +173,9 @@ fn spell_out_flags(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             Token::Word(word) if word.quote_style.is_none() => word.keyword,
             _ => Keyword::NoKeyword,
         };
-        copies = if starts {
-            keyword == Keyword::COPY
-        } else {
-            copies
-        };
+        if starts {
+            copies = keyword == Keyword::COPY;
+        }
         starts = token.token == Token::SemiColon;
         if flag {
             let value = match &token.token {
@@ -189,7 +189,8 @@ fn spell_out_flags(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 _ => {}
             }
         }
-        flag = copies && matches!(keyword, Keyword::FREEZE | Keyword::HEADER);
+        flag = copies && in_list && matches!(keyword, Keyword::FREEZE | Keyword::HEADER);
+        in_list = matches!(token.token, Token::LParen | Token::Comma);
     }
     tokens
 }
@@ -567,6 +568,19 @@ mod tests {
             _ => false,
         });
         assert_eq!(told.collect::<Vec<_>>(), [false, true, false, false, false]);
+    }
+
+    #[test]
+    fn flags_of_copy_are_told_from_names() {
+        for sql in [
+            "COPY t FROM STDIN WITH (FORMAT csv, HEADER on, FREEZE 'off')",
+            "COPY (SELECT 1 FROM a JOIN b header ON header.x = a.x) TO STDOUT (HEADER off)",
+            "COPY t (header, freeze) FROM STDIN",
+            "SELECT header, freeze FROM a AS header JOIN b ON true",
+        ] {
+            assert!(parse(sql).is_ok(), "{sql}");
+        }
+        assert!(parse("COPY t FROM STDIN (HEADER perhaps)").is_err());
     }
 
     #[test]

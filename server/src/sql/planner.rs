@@ -50,6 +50,7 @@ use crate::error::{PgError, Result, sqlstate};
 use crate::pg_catalog::{self, INFORMATION_SCHEMA, NYALA, PG_CATALOG, SystemView};
 use crate::pgwire::decode::{InputSettings, scalar_at};
 use crate::pgwire::encode::FormatSettings;
+use crate::sql::dml::check_nested;
 use crate::sql::names::{self, RelationName};
 use crate::sql::origin::Origin;
 use crate::sql::sequences::{self, SequenceContext, SequenceMemory};
@@ -241,6 +242,7 @@ impl Planner {
         let mut query = query.clone();
         // Who runs the query has seen to them.
         query.locks.clear();
+        check_nested(&query)?;
         fetch_is_limit(&mut query)?;
         as_of::pin(self, &mut query)?;
         function_relations::to_subqueries(self, &mut query)?;

@@ -6,8 +6,9 @@
 use std::mem;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::array::new_empty_array;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::LogicalPlan;
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{ColumnDef, Relation, Table};
 use nyala_catalog::sequence::SequenceRule;
@@ -20,7 +21,7 @@ use super::columns::check_default;
 use super::index::{self, Unique};
 use super::key_positions;
 use crate::error::{PgError, Result, sqlstate};
-use crate::sql::dml::{self, internal_table, quoted};
+use crate::sql::dml::{self, Target, internal_table, quoted};
 use crate::sql::planner::Planner;
 use crate::sql::{casts, checks, parse, query};
 
@@ -82,14 +83,24 @@ impl Rewrite {
         using: Option<Expr>,
     ) -> Result<()> {
         let name = &column.name;
+        if self.types.iter().any(|new| new.column == *name) {
+            return Err(PgError::unsupported(format!(
+                "cannot alter type of column \"{name}\" twice"
+            )));
+        }
+        if using.as_ref().is_some_and(checks::holds_subquery) {
+            return Err(PgError::unsupported(
+                "cannot use subquery in transform expression",
+            ));
+        }
         if column.identity.is_some() && SequenceRule::bounds(&ty).is_none() {
             return Err(PgError::new(
                 sqlstate::INVALID_PARAMETER_VALUE,
                 "identity column type must be smallint, integer, or bigint",
             ));
         }
-        // As in PostgreSQL text is read as something else only where the statement says so.
-        if using.is_none() && is_text(&column.ty) && !is_text(&ty) {
+        // As in PostgreSQL what is no assignment is converted only where the statement says so.
+        if using.is_none() && !is_assignment(planner, column, &ty) {
             return Err(PgError::new(
                 sqlstate::DATATYPE_MISMATCH,
                 format!("column \"{name}\" cannot be cast automatically to type {ty}"),
@@ -199,6 +210,7 @@ async fn rewrite(
     let from = vec![internal_table(REWRITTEN, &quoted(&def.name))?];
     let all = dml::select(columns.collect(), from, None)?;
     let plan = planner.plan(&all, Vec::new())?;
+    check_one_row_each(&plan)?;
     // They are read as the transaction sees them now, whatever becomes of the old storage.
     let mut stored = query::run_plan(planner, &plan).await?;
     let positions = types.into_iter().filter_map(|new| {
@@ -212,22 +224,10 @@ async fn rewrite(
     };
     let table = transaction.rewrite_table(old, change)?;
     checks::prepare(planner, &table)?;
+    let target = Target::of(&table);
     let mut insert = transaction.begin_insert(&table).await?;
     while let Some(batch) = stored.try_next().await? {
-        let columns = batch
-            .columns()
-            .iter()
-            .zip(batch.schema().fields())
-            .zip(&table.def.columns)
-            .map(|((values, field), column)| {
-                casts::assign(values, field, &column.ty, &planner.input, &planner.format)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        // Nullability is the constraint's business, whose error names the row.
-        let fields = table.schema.fields().iter();
-        let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
-        let schema = Schema::new(fields.collect::<Vec<_>>());
-        let rows = RecordBatch::try_new(Arc::new(schema), columns)?;
+        let rows = target.rows(&planner.input, &planner.format, &batch, 0)?;
         let added = transaction.add_rows(&mut insert, rows).await;
         added.map_err(not_unique)?;
     }
@@ -236,8 +236,38 @@ async fn rewrite(
     Ok(table)
 }
 
-fn is_text(ty: &SqlType) -> bool {
-    matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_))
+/// USING makes one value of each row: a plan with anything but a projection of the table would lose rows, or make more.
+fn check_one_row_each(plan: &LogicalPlan) -> Result<()> {
+    let mut refused = None;
+    plan.apply_with_subqueries(|node| {
+        let (code, what) = match node {
+            LogicalPlan::Projection(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::TableScan(_) => return Ok(TreeNodeRecursion::Continue),
+            LogicalPlan::Aggregate(_) => ("42803", "aggregate functions"),
+            LogicalPlan::Window(_) => ("42P20", "window functions"),
+            _ => (sqlstate::FEATURE_NOT_SUPPORTED, "set-returning functions"),
+        };
+        let message = format!("{what} are not allowed in transform expressions");
+        refused = Some(PgError::new(code, message));
+        Ok(TreeNodeRecursion::Stop)
+    })?;
+    refused.map_or(Ok(()), Err)
+}
+
+/// Whether values of a column are those of another type where a statement only puts them there.
+fn is_assignment(planner: &Planner, column: &ColumnDef, ty: &SqlType) -> bool {
+    let stored = column.ty.arrow_type();
+    if stored.is_string() {
+        // Text could be read as anything, and is not unless that is asked for.
+        let is_json = |ty: &SqlType| matches!(ty, SqlType::Json | SqlType::Jsonb);
+        let is_text =
+            |ty: &SqlType| matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_));
+        return is_text(ty) || is_json(&column.ty) && is_json(ty);
+    }
+    let field = column.ty.field(&column.name, true);
+    let none = new_empty_array(&stored);
+    casts::assign(&none, &field, ty, &planner.input, &planner.format).is_ok()
 }
 
 /// What PostgreSQL says where two rows have the same key.

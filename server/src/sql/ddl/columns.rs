@@ -7,7 +7,7 @@ use sqlparser::ast::{ColumnOption, Expr};
 
 use super::index::Unique;
 use super::sequence::{self, ColumnSequence};
-use super::{alter_checks, no_foreign_keys};
+use super::{alter_checks, check_key_options, no_foreign_keys};
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::parse::definitions::SequenceOptions;
 use crate::sql::planner::Planner;
@@ -93,7 +93,10 @@ pub(super) fn column_definition(
                 checks.push((name, condition));
             }
             ColumnOption::ForeignKey(_) => return Err(no_foreign_keys()),
-            ColumnOption::PrimaryKey(_) => key = Some(option.name.as_ref().map(names::fold)),
+            ColumnOption::PrimaryKey(primary) => {
+                check_key_options(primary)?;
+                key = Some(option.name.as_ref().map(names::fold));
+            }
             ColumnOption::Unique(unique) => {
                 let name = option.name.as_ref().map(names::fold);
                 uniques.push(Unique::new(unique, name, Some(&definition.name))?);

@@ -15,9 +15,7 @@ use sqlparser::ast::{
 
 use super::insert::{default_of, is_default};
 use super::joined::Joined;
-use super::{
-    Changed, TARGET, Target, aliased, behind_with, internal_table, quoted, returning, select,
-};
+use super::{Changed, TARGET, Target, aliased, behind_with, internal_table, returning, select};
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::planner::Planner;
 use crate::sql::{checks, names, parameters, query};
@@ -112,10 +110,7 @@ fn column_name(name: &ObjectName) -> Result<String> {
 
 /// Gives parameters that are assigned directly the types of their columns.
 pub(super) fn type_parameters(assignments: &mut [Assignment], table: &Arc<Table>) -> Result<()> {
-    let target = Target {
-        table: Arc::clone(table),
-        alias: quoted(&table.def.name),
-    };
+    let target = Target::of(table);
     let columns = assigned_columns(assignments, &target)?;
     for (assignment, at) in assignments.iter_mut().zip(columns) {
         if let Some(column) = table.def.columns.get(at) {

@@ -106,10 +106,7 @@ pub(in crate::sql) fn given_columns(insert: &Insert, target: &Target) -> Result<
 
 /// Gives parameters in VALUES and SET the types of their columns.
 pub(super) fn type_parameters(insert: &mut Insert, table: &Arc<Table>) -> Result<()> {
-    let target = Target {
-        table: Arc::clone(table),
-        alias: quoted(&table.def.name),
-    };
+    let target = Target::of(table);
     let given = given_columns(insert, &target)?;
     if let Some(SetExpr::Values(values)) = insert.source.as_mut().map(|query| query.body.as_mut()) {
         for row in &mut values.rows {
@@ -151,10 +148,7 @@ pub(in crate::sql) fn is_default(expr: &Expr) -> bool {
 
 /// A query for full rows of the table: the source's columns where it gives them, else defaults.
 pub(super) fn source(planner: &Planner, insert: &Insert, table: &Arc<Table>) -> Result<Box<Query>> {
-    let target = Target {
-        table: Arc::clone(table),
-        alias: quoted(&table.def.name),
-    };
+    let target = Target::of(table);
     let mut given = given_columns(insert, &target)?;
     let Some(source) = &insert.source else {
         let items = (0..table.def.columns.len())

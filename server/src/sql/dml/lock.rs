@@ -14,9 +14,10 @@ use arrow::datatypes::SchemaRef;
 use nyala_catalog::Transaction;
 use sqlparser::ast::{
     Distinct, Expr, GroupByExpr, LockClause, NonBlock, ObjectName, OrderByKind, Query, Select,
-    SelectItem, SetExpr, TableFactor, Value, visit_expressions,
+    SelectItem, SetExpr, TableFactor, Value, Visit, Visitor,
 };
 
+use super::with::main_statement;
 use super::{Changed, RETURNED, TARGET, Target, aliased, internal_table, select_of};
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::normalize::calls_aggregate_or_set;
@@ -26,6 +27,40 @@ use crate::sql::{checks, names, query};
 /// The error of a query whose rows cannot be locked.
 pub(super) fn check(planner: &Planner, query: &Query) -> Result<()> {
     target(planner, &mut query.clone()).map(|_| ())
+}
+
+/// The error of a query, without locks of its own, that locks or changes rows in a subquery or in WITH.
+pub fn check_nested(query: &Query) -> Result<()> {
+    match query.visit(&mut Nested) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// Finds the first query that does more than read.
+struct Nested;
+
+impl Visitor for Nested {
+    type Break = PgError;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<PgError> {
+        if let Some(lock) = query.locks.first() {
+            let message = format!(
+                "FOR {} is not supported in subqueries and in WITH",
+                lock.lock_type
+            );
+            return ControlFlow::Break(PgError::unsupported(message).with_hint(
+                "Lock the rows with a query of its own, or leave it out: of two transactions that change a row the second to \
+                 commit fails with 40001.",
+            ));
+        }
+        if main_statement(query).is_some() {
+            return ControlFlow::Break(PgError::unsupported(
+                "WITH clause containing a data-modifying statement must be at the top level",
+            ));
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Locks the rows of a query, and gives its result.
@@ -136,7 +171,7 @@ fn check_select(select: &Select) -> Result<(), &'static str> {
     let computes = |item: &SelectItem| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
             // What a subquery aggregates are other rows.
-            calls_aggregate_or_set(expr) && !holds_subquery(expr)
+            calls_aggregate_or_set(expr) && !checks::holds_subquery(expr)
         }
         _ => false,
     };
@@ -147,14 +182,6 @@ fn check_select(select: &Select) -> Result<(), &'static str> {
         _ if select.projection.iter().any(computes) => Err("aggregate functions"),
         _ => Ok(()),
     }
-}
-
-fn holds_subquery(expr: &Expr) -> bool {
-    visit_expressions(expr, |part| match part {
-        Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    })
-    .is_break()
 }
 
 /// The query for addresses and columns of the rows, in its order.

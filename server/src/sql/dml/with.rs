@@ -15,7 +15,7 @@ use nyala_catalog::Transaction;
 use sqlparser::ast::{Cte, Query, SelectItem, SetExpr, Statement, WildcardAdditionalOptions, With};
 
 use super::{Analysed, Changed, internal_table, quoted, select};
-use crate::error::Result;
+use crate::error::{PgError, Result};
 use crate::sql::parameters::{self, ParameterTypes};
 use crate::sql::planner::Planner;
 use crate::sql::{parse, query};
@@ -57,6 +57,7 @@ pub(super) async fn run(
         let statement = with_source(planner, statement.clone())?;
         return Box::pin(super::run(planner, transaction, &statement)).await;
     }
+    check_no_locks(&main)?;
     main.with = with;
     let (schema, rows) = query::collect(planner, &main).await?;
     let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
@@ -90,6 +91,7 @@ pub(super) async fn analyse(planner: &mut Planner, query: &Query) -> Result<Anal
             columns: analysed.columns,
         });
     }
+    check_no_locks(&main)?;
     main.with = with;
     parameters::infer(planner, &main, &mut parameters)?;
     let plan = planner.plan(&main, parameters::fields(&parameters))?;
@@ -97,6 +99,15 @@ pub(super) async fn analyse(planner: &mut Planner, query: &Query) -> Result<Anal
         parameters,
         columns: Some(query::output_schema(&plan)),
     })
+}
+
+fn check_no_locks(main: &Query) -> Result<()> {
+    match main.locks.is_empty() {
+        true => Ok(()),
+        false => Err(PgError::unsupported(
+            "FOR UPDATE and FOR SHARE are not supported behind data-modifying statements in WITH",
+        )),
+    }
 }
 
 /// Takes over what is known of parameters.

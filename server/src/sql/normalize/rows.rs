@@ -2,13 +2,68 @@
 //!
 //! PostgreSQL compares field by field from the left, and a NULL makes the result unknown only where it decides; DataFusion compares
 //! structs, in which NULLs are equal. Written out, the comparisons of columns also prune files and find keys.
-//! `(a, b) IN (SELECT …)` becomes EXISTS, which is false where IN is unknown; so NOT IN is left as it is.
+//!
+//! Two forms are kept or found only where unknown is as good as false. A long list of literals stays a list, which is looked up and
+//! not compared with one by one; behind NOT it is written out all the same. And `(a, b) IN (SELECT …)` becomes EXISTS where
+//! it is what WHERE asks for, or part of that by AND and OR; elsewhere it is refused, as NOT IN is.
 
-use sqlparser::ast::{BinaryOperator, Expr, Query, SetExpr, TableFactor, UnaryOperator};
+use sqlparser::ast::{BinaryOperator, Expr, Query, SetExpr, TableFactor, UnaryOperator, Value};
 
 use super::build;
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::parse;
+
+/// Rows in a list up to which each is compared with.
+const WRITTEN_OUT_MAX: usize = 32;
+
+/// Rewrites the condition of WHERE, of which unknown is as good as false, before anything else is.
+pub fn condition(expr: &mut Expr) -> Result<()> {
+    match expr {
+        Expr::Nested(inner) => condition(inner),
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::And | BinaryOperator::Or,
+            right,
+        } => {
+            condition(left)?;
+            condition(right)
+        }
+        Expr::InSubquery {
+            expr: row,
+            subquery,
+            negated: false,
+        } => {
+            if let Some(row) = fields(row) {
+                *expr = exists(row, subquery.clone())?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// `NOT (a, b) IN (…)` is `(a, b) NOT IN (…)`.
+pub fn negated_list(expr: &mut Expr) {
+    let Expr::UnaryOp {
+        op: UnaryOperator::Not,
+        expr: inner,
+    } = expr
+    else {
+        return;
+    };
+    let mut list = inner.as_mut();
+    while let Expr::Nested(inner) = list {
+        list = inner;
+    }
+    if let Expr::InList {
+        expr: row, negated, ..
+    } = list
+        && fields(row).is_some()
+    {
+        *negated = !*negated;
+        *expr = build::take(list);
+    }
+}
 
 /// Rewrites a comparison of rows.
 pub fn compare(expr: &mut Expr) -> Result<()> {
@@ -22,34 +77,8 @@ pub fn compare(expr: &mut Expr) -> Result<()> {
             list,
             negated,
         } => match fields(row) {
+            Some(_) if !*negated && list.len() > WRITTEN_OUT_MAX && is_plain(row, list) => None,
             Some(row) => Some(negated_if(*negated, in_list(&row, list)?)),
-            None => None,
-        },
-        Expr::InSubquery {
-            expr: row,
-            subquery,
-            negated: false,
-        } => match fields(row) {
-            Some(row) => {
-                let columns: Vec<_> = (0..row.len()).map(|at| format!("\"$field{at}\"")).collect();
-                let text = format!(
-                    "EXISTS (SELECT 1 FROM (SELECT NULL) AS \"$rows\" ({}) WHERE NULL)",
-                    columns.join(", ")
-                );
-                let mut exists = parse::parse_expression(&text)?;
-                let mut conditions = Vec::with_capacity(row.len());
-                for (field, column) in row.into_iter().zip(&columns) {
-                    let column = parse::parse_expression(&format!("\"$rows\".{column}"))?;
-                    conditions.push(binary(column, BinaryOperator::Eq, field));
-                }
-                let query = subquery.clone();
-                put_in(
-                    &mut exists,
-                    query,
-                    balanced(&BinaryOperator::And, conditions)?,
-                )?;
-                Some(exists)
-            }
             None => None,
         },
         _ => None,
@@ -58,6 +87,36 @@ pub fn compare(expr: &mut Expr) -> Result<()> {
         *expr = compared;
     }
     Ok(())
+}
+
+/// Whether a query has the row.
+fn exists(row: Vec<Expr>, query: Box<Query>) -> Result<Expr> {
+    let columns: Vec<_> = (0..row.len()).map(|at| format!("\"$field{at}\"")).collect();
+    let text = format!(
+        "EXISTS (SELECT 1 FROM (SELECT NULL) AS \"$rows\" ({}) WHERE NULL)",
+        columns.join(", ")
+    );
+    let mut exists = parse::parse_expression(&text)?;
+    let mut equal = Vec::with_capacity(row.len());
+    for (field, column) in row.into_iter().zip(&columns) {
+        let column = parse::parse_expression(&format!("\"$rows\".{column}"))?;
+        equal.push(binary(column, BinaryOperator::Eq, field));
+    }
+    put_in(&mut exists, query, balanced(&BinaryOperator::And, equal)?)?;
+    Ok(exists)
+}
+
+/// Whether DataFusion looks the row up in the list: columns and literals, none of them NULL.
+fn is_plain(row: &Expr, list: &[Expr]) -> bool {
+    let is_column =
+        |field: &Expr| matches!(field, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+    let is_literal =
+        |field: &Expr| matches!(field, Expr::Value(value) if value.value != Value::Null);
+    let all = |row: &Expr, holds: &dyn Fn(&Expr) -> bool| match row {
+        Expr::Tuple(fields) => fields.iter().all(holds),
+        _ => false,
+    };
+    all(row, &is_column) && list.iter().all(|item| all(item, &is_literal))
 }
 
 /// Fills in the query and the condition of EXISTS (SELECT … FROM (…) … WHERE …).
