@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 # As Nyala writes its own files, so that a flat file differs from a table in nothing but the table.
-ROW_GROUP_ROWS = 1 << 20
+ROW_GROUP_ROWS = 1 << 18
 PAGE_ROWS = 8_192
+DICTIONARY_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ def write_parquet(dataset, rows, path, changed=False):
         "sorting_columns": [pq.SortingColumn(0)],
         "write_page_index": True,
         "max_rows_per_page": PAGE_ROWS,
+        "dictionary_pagesize_limit": DICTIONARY_BYTES,
         "store_schema": False,
     }
     with pq.ParquetWriter(path, batches.schema, **options) as writer:

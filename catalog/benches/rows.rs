@@ -65,7 +65,9 @@ fn table(key: &[usize]) -> Table {
         history: None,
         indexes: Vec::new(),
         checks: Vec::new(),
+        foreign_keys: Vec::new(),
         on_commit: OnCommit::default(),
+        materialized: None,
     };
     Table::new(def).expect("a table")
 }

@@ -62,6 +62,10 @@ pub(crate) const FORMAT_CONSTRAINED: u64 = 4;
 /// Version of the format since rows were replaced as a whole: servers of earlier ones would read the rows from before.
 pub(crate) const FORMAT_GENERATIONS: u64 = 5;
 
+/// Version of the format of a database with foreign keys, which servers of earlier ones would not keep to, or with materialized views, which
+/// would be tables to them.
+pub(crate) const FORMAT_REFERENCES: u64 = 6;
+
 /// Folder in the data directory with temporary files; whoever starts the server empties it.
 pub const TEMPORARY_FOLDER: &str = "temporary";
 
@@ -163,11 +167,11 @@ impl Catalog {
         })?);
         let snapshot = store.snapshot();
         let format = snapshot.meta_number(meta_key::FORMAT)?;
-        if format > FORMAT_GENERATIONS {
+        if format > FORMAT_REFERENCES {
             return Err(CatalogError::new(
                 ErrorKind::Unsupported,
                 format!(
-                    "data directory has format {format}, this server reads formats up to {FORMAT_GENERATIONS}"
+                    "data directory has format {format}, this server reads formats up to {FORMAT_REFERENCES}"
                 ),
             ));
         }

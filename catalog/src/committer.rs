@@ -22,6 +22,9 @@
 //! same is done for a transaction whose snapshot is older than the end of the last move: it may
 //! write to a key that it still saw as open. A shadow entry without a closed copy does no harm.
 //!
+//! References are compared by their keys ([`crate::foreign_key`]): one that a request holds fails if the key has gone since the
+//! request's snapshot, and a key cannot go that has been referenced since.
+//!
 //! Changes of indexes come with the rows they belong to (see [`crate::index`]) and go into the same batch. An exclusive
 //! value that a request adds counts as a key it writes.
 //!
@@ -42,6 +45,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::definitions::{Oid, StorageId};
 use crate::disk_reserve::{DiskReserve, Room};
 use crate::error::{CatalogError, Result};
+use crate::foreign_key::MarkedKeys;
 use crate::index::delta::IndexDelta;
 use crate::index::entry::Entry;
 use crate::index::fills::{Fill, Fills};
@@ -63,6 +67,35 @@ const REQUESTS_WAITING_MAX: usize = 4_096;
 
 /// Keys of commits that there is always room to remember.
 const WRITTEN_KEPT: usize = 1 << 16;
+
+/// How the two sides of references are told apart in hashes: a key, any key, and all keys of a space.
+struct Side {
+    own: u8,
+    own_any: u8,
+    own_all: u8,
+    other: u8,
+    other_any: u8,
+    other_all: u8,
+}
+
+impl Side {
+    const HELD: Self = Self {
+        own: 0,
+        own_any: 1,
+        own_all: 2,
+        other: 3,
+        other_any: 4,
+        other_all: 5,
+    };
+    const GONE: Self = Self {
+        own: 3,
+        own_any: 4,
+        own_all: 5,
+        other: 0,
+        other_any: 1,
+        other_all: 2,
+    };
+}
 
 /// Counters that are handed out in memory and stored with the next commit that used one.
 #[derive(Debug)]
@@ -691,7 +724,42 @@ impl CommitLog {
         if hashes.iter().any(newer) {
             return Err(CatalogError::serialization_failure());
         }
+        let marks = &request.marks;
+        self.check_marks(Side::HELD, &marks.held, newer, &mut hashes)?;
+        self.check_marks(Side::GONE, &marks.gone, newer, &mut hashes)?;
         Ok(hashes)
+    }
+
+    /// Fails if what is marked on one side was marked on the other since the request's snapshot; else adds its hashes.
+    fn check_marks(
+        &self,
+        side: Side,
+        marked: &[(StorageId, Arc<MarkedKeys>)],
+        newer: impl Fn(&u64) -> bool,
+        hashes: &mut Vec<u64>,
+    ) -> Result<()> {
+        let hash =
+            |mark: u8, space: StorageId, key: &[u8]| self.hasher.hash_one((mark, space, key));
+        for (space, keys) in marked {
+            let space = *space;
+            // Who marks the whole space meets any key of the other side; who marks keys meets these and the whole.
+            let met = match keys.all {
+                true => newer(&hash(side.other_any, space, &[])),
+                false => {
+                    newer(&hash(side.other_all, space, &[]))
+                        || keys.keys().any(|key| newer(&hash(side.other, space, key)))
+                }
+            };
+            if met {
+                return Err(CatalogError::serialization_failure());
+            }
+            if keys.all {
+                hashes.push(hash(side.own_all, space, &[]));
+            }
+            hashes.push(hash(side.own_any, space, &[]));
+            hashes.extend(keys.keys().map(|key| hash(side.own, space, key)));
+        }
+        Ok(())
     }
 
     fn hash(&self, storage: Option<StorageId>, key: &[u8]) -> u64 {

@@ -5,7 +5,7 @@
 //! transaction that runs DDL clones it and edits its own copy. Definitions hold SQL text (defaults,
 //! `closed_when`, view queries) as text: the catalog never parses it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::closed_table::ColumnFiles;
 use crate::column_history::ColumnHistory;
 use crate::error::{CatalogError, ErrorKind, Result};
+use crate::foreign_key::ForeignKeyDef;
 use crate::index::{self, Index, IndexDef};
+use crate::materialized::MaterializedDef;
 use crate::partitioning::PartitionField;
 use crate::row_checks::{CheckDef, RowChecks};
 use crate::row_codec::RowCodec;
@@ -235,9 +237,15 @@ pub struct TableDef {
     /// CHECK constraints, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckDef>,
+    /// FOREIGN KEY constraints, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign_keys: Vec<ForeignKeyDef>,
     /// What a commit does to it, if it is temporary.
     #[serde(default)]
     pub on_commit: OnCommit,
+    /// Present on materialized views.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub materialized: Option<Box<MaterializedDef>>,
 }
 
 /// A view.
@@ -536,6 +544,8 @@ pub struct Definitions {
     relation_names: HashMap<(Oid, String), Oid>,
     /// The tables that indexes belong to, by schema and name of the index.
     index_names: HashMap<(Oid, String), Oid>,
+    /// Tables that foreign keys reference, each with the tables that these are of.
+    references: BTreeSet<(Oid, Oid)>,
     /// What COMMENT ON said of objects other than columns, by OID.
     comments: BTreeMap<Oid, String>,
     /// The schema of the session's temporary relations.
@@ -555,6 +565,7 @@ impl Definitions {
             schema_names: HashMap::new(),
             relation_names: HashMap::new(),
             index_names: HashMap::new(),
+            references: BTreeSet::new(),
             comments: BTreeMap::new(),
             temporary: None,
         }
@@ -652,14 +663,33 @@ impl Definitions {
         self.relation_names.contains_key(&name) || self.index_names.contains_key(&name)
     }
 
-    /// The views whose query names `oid`.
+    /// The views whose query names `oid`, materialized ones too.
     pub fn dependents(&self, oid: Oid) -> impl Iterator<Item = &ViewDef> {
         self.relations
             .values()
             .filter_map(move |relation| match relation {
                 Relation::View(view) if view.depends_on.contains(&oid) => Some(view.as_ref()),
+                Relation::Table(table) => {
+                    let materialized = table.def.materialized.as_ref()?;
+                    let view = &materialized.view;
+                    view.depends_on.contains(&oid).then_some(view)
+                }
                 _ => None,
             })
+    }
+
+    /// The foreign keys that reference a table, each with the table that it is of.
+    pub fn referencing(&self, oid: Oid) -> impl Iterator<Item = (&Arc<Table>, &ForeignKeyDef)> {
+        let tables = self.references.range((oid, Oid::MIN)..=(oid, Oid::MAX));
+        let tables = tables.filter_map(|(_, table)| match self.relations.get(table) {
+            Some(Relation::Table(table)) => Some(table),
+            _ => None,
+        });
+        tables.flat_map(move |table| {
+            let keys = table.def.foreign_keys.iter();
+            keys.filter(move |key| key.referenced == oid)
+                .map(move |key| (table, key))
+        })
     }
 
     pub(crate) fn put_comment(&mut self, oid: Oid, comment: Option<String>) {
@@ -707,6 +737,9 @@ impl Definitions {
                 let name = (relation.schema(), index.to_string());
                 self.index_names.insert(name, relation.oid());
             }
+            let of = |key: &ForeignKeyDef| (key.referenced, table.def.oid);
+            self.references
+                .extend(table.def.foreign_keys.iter().map(of));
         }
         self.relations.insert(relation.oid(), relation);
         Ok(())
@@ -717,6 +750,7 @@ impl Definitions {
             self.relation_names
                 .remove(&(old.schema(), old.name().to_string()));
             self.index_names.retain(|_, table| *table != oid);
+            self.references.retain(|(_, table)| *table != oid);
         }
     }
 }
@@ -750,7 +784,9 @@ pub(crate) mod tests {
             history: None,
             indexes: Vec::new(),
             checks: Vec::new(),
+            foreign_keys: Vec::new(),
             on_commit: OnCommit::default(),
+            materialized: None,
         })
         .unwrap()
     }

@@ -43,6 +43,8 @@ pub enum ErrorKind {
     NotNullViolation,
     /// A row for which a CHECK constraint does not hold.
     CheckViolation,
+    /// A reference to a row that is not there.
+    ForeignKeyViolation,
     /// A constraint or other object of that name exists.
     DuplicateObject,
     /// A constraint or other object of that name does not exist.
@@ -51,6 +53,10 @@ pub enum ErrorKind {
     SequenceLimit,
     /// A number is not in its range.
     OutOfRange,
+    /// A text is longer than its type allows.
+    ValueTooLong,
+    /// A relation whose rows nobody has asked for yet.
+    NotPopulated,
     /// A parameter has a value that it cannot have.
     InvalidParameter,
     /// Another transaction committed a write to the same key first.

@@ -37,7 +37,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::closed_table::ClosedVersion;
 use crate::definitions::Table;
-use crate::error::Result;
+use crate::error::{CatalogError, ErrorKind, Result};
 use crate::index::choose::choose;
 use crate::key_range::{KeyRange, key_range};
 use crate::open_table::{OpenScanExec, RowSource};
@@ -145,6 +145,20 @@ impl TableScan {
             open_reads: OpenReads::Fresh,
             schema,
         })
+    }
+
+    /// An error for a materialized view whose rows nobody has asked for.
+    fn check_populated(&self) -> Result<()> {
+        let materialized = self.table.def.materialized.as_ref();
+        if materialized.is_none_or(|materialized| materialized.populated) {
+            return Ok(());
+        }
+        let name = &self.table.def.name;
+        Err(CatalogError::new(
+            ErrorKind::NotPopulated,
+            format!("materialized view \"{name}\" has not been populated"),
+        )
+        .with_hint("Use the REFRESH MATERIALIZED VIEW command."))
     }
 
     async fn scan_closed(
@@ -350,6 +364,7 @@ impl TableProvider for TableScan {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        self.check_populated()?;
         let projection = match projection {
             Some(columns) => columns.clone(),
             None => (0..self.schema.fields().len()).collect(),

@@ -332,7 +332,9 @@ mod tests {
             history: None,
             indexes: Vec::new(),
             checks: Vec::new(),
+            foreign_keys: Vec::new(),
             on_commit: crate::definitions::OnCommit::default(),
+            materialized: None,
         })
         .unwrap()
     }

@@ -9,6 +9,7 @@ pub mod closed_table;
 pub mod definitions;
 pub mod error;
 pub mod external_table;
+pub mod foreign_key;
 pub mod housekeeping;
 pub mod index;
 pub mod object_stores;
@@ -35,6 +36,7 @@ mod hybrid_table;
 mod job_log;
 mod key_range;
 mod manifest;
+pub mod materialized;
 mod open_table;
 mod rewriting;
 mod row_cache;
@@ -58,8 +60,8 @@ pub use row_checks::{CheckDef, RowCheck, RowChecks};
 pub use row_codec::ROW_NUMBER_COLUMN;
 pub use table_edit::TableEdit;
 pub use transaction::{
-    Arbiter, BulkInsert, Conflicting, Existing, NewIndex, NewSequence, NewTable, NewView, ReadView,
-    Rewritten, Savepoint, Transaction,
+    Arbiter, BulkInsert, Conflicting, Existing, NewForeignKey, NewIndex, NewMaterialized,
+    NewSequence, NewTable, NewView, ReadView, Rewritten, Savepoint, Transaction,
 };
 pub use types::SqlType;
 pub use widening::widens;

@@ -8,6 +8,7 @@ use datafusion::common::ScalarValue;
 use crate::column_history::ColumnHistory;
 use crate::definitions::{COLUMNS_MAX, ColumnDef, Identity, Oid, Schedules, TableDef};
 use crate::error::{CatalogError, ErrorKind, Result};
+use crate::foreign_key::can_reference;
 use crate::index::IndexDef;
 use crate::partitioning::{self, PartitionField, Transform};
 use crate::row_checks::CheckDef;
@@ -124,6 +125,14 @@ impl TableEdit {
                 *position -= 1;
             }
         }
+        // As in PostgreSQL a constraint goes with any of its columns.
+        let foreign_keys = &mut self.def.foreign_keys;
+        foreign_keys.retain(|key| !key.columns.contains(&at));
+        for position in foreign_keys.iter_mut().flat_map(|key| &mut key.columns) {
+            if *position > at {
+                *position -= 1;
+            }
+        }
         for adopted in self
             .def
             .closing
@@ -171,6 +180,9 @@ impl TableEdit {
         let mut indexes = self.def.indexes.iter();
         let index = indexes.find(|index| has_column(index, at));
         let index = index.map(|index| index.name.clone());
+        let mut foreign_keys = self.def.foreign_keys.iter();
+        let referencing = foreign_keys.find(|key| key.columns.contains(&at));
+        let referencing = referencing.map(|key| retyped_key(&self.def, at, &key.name));
         let column = self.column_mut(at)?;
         let from = column.ty.clone();
         let same_bytes = from.arrow_type() == ty.arrow_type();
@@ -187,6 +199,11 @@ impl TableEdit {
             .with_hint(
                 "Add a column of the new type, fill it with UPDATE, drop the old one and rename the new one.",
             ));
+        }
+        if let Some(refused) = referencing
+            && !can_reference(&from, &ty)
+        {
+            return Err(refused);
         }
         if let Some(index) = index
             && !same_bytes
@@ -273,6 +290,23 @@ impl TableEdit {
         self.def.checks.retain(|check| check.oid != oid);
     }
 
+    /// Drops the FOREIGN KEY constraints that reference a key of the table itself which it no longer has.
+    pub fn drop_lost_self_references(&mut self, key_goes: bool) {
+        let def = &mut self.def;
+        let primary = def.primary_key.as_ref().filter(|_| !key_goes);
+        let primary = primary.map(|key| key.index_oid);
+        let kept: Vec<Oid> = def.indexes.iter().map(|index| index.oid).collect();
+        let oid = def.oid;
+        def.foreign_keys.retain(|key| {
+            key.referenced != oid || Some(key.index) == primary || kept.contains(&key.index)
+        });
+    }
+
+    /// Drops a FOREIGN KEY constraint.
+    pub fn drop_foreign_key(&mut self, oid: Oid) {
+        self.def.foreign_keys.retain(|key| key.oid != oid);
+    }
+
     /// Sets when the table's jobs run.
     pub fn set_schedules(&mut self, schedules: Schedules) {
         self.def.schedules = schedules;
@@ -327,6 +361,9 @@ impl TableEdit {
 
     /// Gives the table another name.
     pub fn rename(&mut self, name: String) {
+        if let Some(materialized) = &mut self.def.materialized {
+            materialized.view.name.clone_from(&name);
+        }
         self.def.name = name;
     }
 
@@ -350,6 +387,16 @@ impl TableEdit {
         let key = self.def.primary_key.as_ref();
         key.is_some_and(|key| key.columns.contains(&at))
     }
+}
+
+/// The refusal of another type for a column of a foreign key, or of the key that it references.
+pub(crate) fn retyped_key(table: &TableDef, at: usize, key: &str) -> CatalogError {
+    let column = table.columns.get(at).map_or("", |column| &column.name);
+    CatalogError::new(
+        ErrorKind::Unsupported,
+        format!("type of column \"{column}\" cannot be changed because of foreign key \"{key}\""),
+    )
+    .with_hint("Drop the constraint and add it again behind the change.")
 }
 
 fn no_column() -> CatalogError {

@@ -17,20 +17,25 @@ use crate::row_codec::Bytes;
 use crate::row_store::{Space, StoreSnapshot};
 use crate::write_buffer::WriteBuffer;
 
+use references::References;
+
 mod adopt;
 mod alter;
 mod bulk;
 mod commit;
 mod ddl;
 mod dml;
+mod foreign_key;
 mod index;
+mod references;
 mod sequence;
 mod temporary;
 
 pub use alter::Rewritten;
 pub use bulk::BulkInsert;
-pub use ddl::{NewTable, NewView};
+pub use ddl::{NewMaterialized, NewTable, NewView};
 pub use dml::Existing;
+pub use foreign_key::NewForeignKey;
 pub(crate) use index::duplicated;
 pub use index::{Arbiter, Conflicting, NewIndex};
 pub use sequence::NewSequence;
@@ -158,6 +163,7 @@ struct Changes {
     /// Storages that nobody else may write to until the commit.
     untouched: BTreeSet<StorageId>,
     retired: Vec<Retired>,
+    references: References,
     /// Whether temporary relations changed.
     temporary: bool,
 }

@@ -46,6 +46,8 @@ pub mod sqlstate {
     pub const NOT_NULL_VIOLATION: &str = "23502";
     /// `check_violation`
     pub const CHECK_VIOLATION: &str = "23514";
+    /// A reference to a row that is not there.
+    pub const FOREIGN_KEY_VIOLATION: &str = "23503";
     /// `unique_violation`
     pub const UNIQUE_VIOLATION: &str = "23505";
     /// `active_sql_transaction`
@@ -345,6 +347,9 @@ impl From<CatalogError> for PgError {
             ErrorKind::UniqueViolation => sqlstate::UNIQUE_VIOLATION,
             ErrorKind::NotNullViolation => sqlstate::NOT_NULL_VIOLATION,
             ErrorKind::CheckViolation => sqlstate::CHECK_VIOLATION,
+            ErrorKind::ValueTooLong => "22001",
+            ErrorKind::NotPopulated => sqlstate::NOT_IN_PREREQUISITE_STATE,
+            ErrorKind::ForeignKeyViolation => sqlstate::FOREIGN_KEY_VIOLATION,
             ErrorKind::DuplicateObject => sqlstate::DUPLICATE_OBJECT,
             ErrorKind::UndefinedObject => sqlstate::UNDEFINED_OBJECT,
             ErrorKind::SequenceLimit => sqlstate::SEQUENCE_LIMIT,

@@ -41,6 +41,7 @@ use crate::sql::{casts, checks, copy, dml, origin, parameters, procedures, query
 
 pub mod backend;
 pub mod cancel;
+mod constraints;
 mod copying;
 pub mod cursors;
 mod ending;
@@ -396,7 +397,8 @@ impl Session {
             | Tree::CreateLike(_)
             | Tree::Define(_)
             | Tree::TwoPhase(_)
-            | Tree::Maintain(_) => {
+            | Tree::Maintain(_)
+            | Tree::SetConstraints(_) => {
                 return Ok((none()?, None));
             }
         };

@@ -1,7 +1,7 @@
 //! The integration tests: every suite of this crate in one binary, over real sockets.
 //!
 //! `cargo test -p nyala-tests -- FILTER` runs the tests whose name contains FILTER; the name starts
-//! with the suite (`slt::`, `psql::`, `wire::`, `model::`, `points::`, `crash::`, `tidy::` …). The server under
+//! with the suite (`slt::`, `psql::`, `wire::`, `model::`, `points::`, `references::`, `crash::`, `tidy::` …). The server under
 //! test is the `nyala` binary next to this one in the target directory, or `NYALA_BIN`.
 //!
 //! Nothing here is ever skipped: a missing tool or server fails the tests that need it.
@@ -20,6 +20,7 @@ mod lifecycle;
 mod load;
 mod model;
 mod points;
+mod references;
 mod s3;
 mod slt;
 mod tidy;
@@ -49,6 +50,7 @@ fn main() {
     trials.extend(s3::trials());
     trials.extend(model::trials());
     trials.extend(points::trials());
+    trials.extend(references::trials());
     trials.extend(crash::trials());
 
     let conclusion = libtest_mimic::run(&arguments, trials);

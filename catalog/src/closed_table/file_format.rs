@@ -3,6 +3,19 @@
 //! Numbers take lz4, which decodes almost as fast as no compression; text takes zstd, where the
 //! space matters. Key columns get bloom filters, and every column a page index, so that
 //! a key probe decodes one page. Row groups and pages say in their metadata that they are sorted.
+//!
+//! The sizes were measured on two cores with TPC-H at scale 1 and 3 million short records, all in closed tables, against
+//! dictionaries of 1 MiB and row groups of 1 Mi rows, the defaults of most writers. What stands here is the third line:
+//!
+//! | | 22 queries | lookups of closed rows | rows written | bytes a row |
+//! | --- | --- | --- | --- | --- |
+//! | dictionaries of up to 64 KiB | 0.96x the time | 5.1x | 1.0x | 1.05x |
+//! | none | 1.10x | 6.2x | 1.03x | 1.36x |
+//! | up to 64 KiB, row groups of 256 Ki rows | 0.93x | 5.2x | 1.07x | 1.06x |
+//! | up to 64 KiB, numbers by zstd 1 | 1.14x | 2.4x | 1.03x | 0.90x |
+//!
+//! Text by lz4 took 1.7x the bytes for JSON and 1.2x for TPC-H and was read no faster; by zstd 3 it was no smaller and slower to
+//! write. Pages of 2,048 to 20,000 rows, and other encodings of floating-point numbers, made no difference beyond noise.
 
 use arrow::datatypes::{DataType, Field};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -13,11 +26,15 @@ use parquet::schema::types::ColumnPath;
 use super::{Layout, Result};
 
 /// Rows of a row group, and the memory its columns may take while it is written.
-const ROW_GROUP_ROWS: usize = 1 << 20;
+const ROW_GROUP_ROWS: usize = 1 << 18;
 const ROW_GROUP_BYTES: usize = 256 << 20;
 
 /// Rows of a page: what a key probe decodes to look at one row.
 const PAGE_ROWS: usize = 8_192;
+
+/// Bytes of the dictionary of a column of a row group. A key probe reads one for each column of the row, whereas larger ones save
+/// little: a column with more values than fit here is written without.
+const DICTIONARY_BYTES: usize = 64 << 10;
 
 /// Level of zstd for text.
 const TEXT_ZSTD_LEVEL: i32 = 1;
@@ -33,6 +50,7 @@ pub(super) fn properties(layout: &Layout) -> Result<WriterProperties> {
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES))
         .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         .set_statistics_enabled(EnabledStatistics::Page)
         // Names list elements as the Parquet specification does, so that all readers find them.
         .set_coerce_types(true)

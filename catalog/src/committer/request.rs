@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::definitions::StorageId;
+use crate::foreign_key::Marks;
 use crate::index::entry::Entry;
 use crate::index::fills::Fill;
 use crate::row_codec::Bytes;
@@ -77,6 +78,8 @@ pub(crate) struct CommitRequest {
     pub unchanged: Vec<String>,
     /// Storages that nobody may have written to since the snapshot.
     pub untouched: Vec<StorageId>,
+    /// Keys that it references, and such that it takes away.
+    pub marks: Marks,
     /// Housekeeping's part.
     pub row_move: Option<Move>,
     /// A step of the filling of an index.

@@ -231,7 +231,9 @@ mod tests {
                 state: IndexState::Ready,
             }],
             checks: Vec::new(),
+            foreign_keys: Vec::new(),
             on_commit: crate::definitions::OnCommit::default(),
+            materialized: None,
         })
         .unwrap()
     }

@@ -1,5 +1,6 @@
 //! ALTER TABLE: a new definition for the same storage, or for a new one where rows are stored otherwise.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Transaction;
@@ -30,6 +31,7 @@ impl Transaction {
         edit: TableEdit,
         untouched: bool,
     ) -> Result<Arc<Table>> {
+        self.check_referenced_keys(edit.def())?;
         let renamed_columns = edit.renamed_columns().to_vec();
         let table = Arc::new(Table::new(edit.finish()?)?);
         let renamed = table.def.name != old.def.name;
@@ -48,11 +50,13 @@ impl Transaction {
             self.changes.untouched.insert(old.def.storage);
         }
         self.follow_columns(&table, &renamed_columns)?;
-        let mut gone = old.def.checks.iter();
-        for check in gone.by_ref() {
-            if !table.def.checks.iter().any(|kept| kept.oid == check.oid) {
-                self.forget_comment(check.oid);
-            }
+        let gone = old.def.checks.iter().map(|check| check.oid);
+        let gone = gone.chain(old.def.foreign_keys.iter().map(|key| key.oid));
+        let kept = table.def.checks.iter().map(|check| check.oid);
+        let kept = kept.chain(table.def.foreign_keys.iter().map(|key| key.oid));
+        let kept: HashSet<_> = kept.collect();
+        for oid in gone.filter(|oid| !kept.contains(oid)) {
+            self.forget_comment(oid);
         }
         self.need_format(FORMAT_ALTERED)?;
         Ok(table)
@@ -68,6 +72,7 @@ impl Transaction {
             )
             .with_hint("Create another table and copy the rows."));
         }
+        self.check_rewritable(old, &change)?;
         let counters = Arc::clone(&self.view.catalog.counters);
         let mut def = old.def.clone();
         def.storage = counters.storage();
@@ -104,6 +109,7 @@ impl Transaction {
             });
         }
         let table = Arc::new(Table::new(def)?);
+        self.leave_key_spaces(old);
         self.retire(old)?;
         self.changes.untouched.insert(old.def.storage);
         self.put_relation(Relation::Table(Arc::clone(&table)), false)?;

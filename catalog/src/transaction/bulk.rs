@@ -101,12 +101,13 @@ impl Transaction {
         }
     }
 
-    async fn load(&self, table: &Table, load: &mut BulkLoad, rows: &RecordBatch) -> Result<()> {
+    async fn load(&mut self, table: &Table, load: &mut BulkLoad, rows: &RecordBatch) -> Result<()> {
         let first = match table.codec.has_row_numbers() {
             true => Some(self.row_numbers(table, rows.num_rows())?),
             false => None,
         };
-        load.add(table.codec.encode(rows, first)?).await
+        load.add(table.codec.encode(rows, first)?).await?;
+        self.note_references(table, rows).await
     }
 
     /// Whether nothing is in a table, nor keeps track of what is written to it.

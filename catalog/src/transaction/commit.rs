@@ -16,7 +16,8 @@ impl Transaction {
     ///
     /// Fails with a serialization failure if another transaction committed a conflicting write
     /// after this one's snapshot; then nothing is written.
-    pub async fn commit(self) -> Result<()> {
+    pub async fn commit(mut self) -> Result<()> {
+        self.finish_references().await?;
         let is_read_only = self.is_read_only();
         let Self { mut view, changes } = self;
         let catalog = Arc::clone(&view.catalog);
@@ -63,6 +64,7 @@ fn request(view: &ReadView, changes: &Changes) -> CommitRequest {
         stamps: defines.then(version).into_iter().collect(),
         unchanged: changes.relies_on.iter().cloned().collect(),
         untouched: changes.untouched.iter().copied().collect(),
+        marks: changes.references.marks.clone(),
         ..CommitRequest::default()
     }
 }
@@ -102,7 +104,9 @@ impl Loads {
             staged.keep();
         }
         let format = self.catalog.snapshot().meta_number(meta_key::FORMAT)?;
-        if format < FORMAT_GENERATIONS {
+        let asked = |(key, _): &(String, _)| key == meta_key::FORMAT;
+        // What the transaction defines may need a later one, which is asked for already.
+        if format < FORMAT_GENERATIONS && !request.meta.iter().any(asked) {
             let format = FORMAT_GENERATIONS.to_be_bytes().to_vec();
             request
                 .meta

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{NewIndex, Retired, Transaction};
-use crate::catalog::{FORMAT_CONSTRAINED, adopted_key};
+use crate::catalog::{FORMAT_CONSTRAINED, FORMAT_REFERENCES, adopted_key};
 use crate::definitions::{
     AdoptedLocation, COLUMNS_MAX, ClosingRule, ColumnDef, Definitions, ExternalFormat,
     ExternalTableDef, Oid, OnCommit, PrimaryKeyDef, Relation, RelationDef, Schedules, SchemaDef,
@@ -12,6 +12,7 @@ use crate::definitions::{
 use crate::error::{CatalogError, ErrorKind, Result};
 use crate::index::IndexState;
 use crate::manifest::Manifest;
+use crate::materialized::MaterializedDef;
 use crate::partitioning::{self, PartitionField};
 use crate::restore_point::RestorePoint;
 use crate::row_checks::CheckDef;
@@ -47,6 +48,19 @@ pub struct NewTable {
     pub checks: Vec<(String, String)>,
     /// What a commit does to it, if it is temporary.
     pub on_commit: OnCommit,
+    /// Present if it is to be a materialized view.
+    pub materialized: Option<NewMaterialized>,
+}
+
+/// What makes a new table a materialized view.
+#[derive(Debug, Clone)]
+pub struct NewMaterialized {
+    /// SQL text of the query.
+    pub query: String,
+    /// OIDs of the relations that the query names.
+    pub depends_on: Vec<Oid>,
+    /// Whether it gets its rows now.
+    pub populated: bool,
 }
 
 /// What CREATE VIEW asks for.
@@ -187,8 +201,27 @@ impl Transaction {
             history: None,
             indexes: Vec::new(),
             checks: Vec::new(),
+            foreign_keys: Vec::new(),
             on_commit: new.on_commit,
+            materialized: None,
         };
+        if let Some(materialized) = new.materialized {
+            for dependency in &materialized.depends_on {
+                self.rely_on_relation(*dependency);
+            }
+            def.materialized = Some(Box::new(MaterializedDef {
+                view: ViewDef {
+                    oid,
+                    schema: def.schema,
+                    name: def.name.clone(),
+                    owner: def.owner,
+                    query: materialized.query,
+                    columns: def.columns.clone(),
+                    depends_on: materialized.depends_on,
+                },
+                populated: materialized.populated,
+            }));
+        }
         for (name, condition) in new.checks {
             let oid = counters.oid();
             def.checks.push(CheckDef {
@@ -301,17 +334,25 @@ impl Transaction {
                 ErrorKind::DependentObjects,
                 format!("cannot drop {kind} {name} because other objects depend on it"),
             )
-            .with_detail(format!("view {} depends on {kind} {name}", view.name))
+            .with_detail(format!(
+                "{} {} depends on {kind} {name}",
+                definitions
+                    .relation_by_oid(view.oid)
+                    .map_or("view", kind_word),
+                view.name
+            ))
             .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
+        // Before what depends on it, which it may depend on itself.
+        self.edit().remove_relation(oid);
         for view in dependents {
             self.drop_relation(view.oid, true)?;
         }
+        self.drop_references(relation, cascade)?;
         if let Relation::Sequence(def) = relation {
             self.free_sequence(def, cascade)?;
         }
         let database = self.database_oid();
-        self.edit().remove_relation(oid);
         if Some(relation.schema()) == definitions.temporary_schema() {
             self.changes.temporary = true;
         } else {
@@ -397,6 +438,20 @@ impl Transaction {
         self.make_closed_part(&emptied).await
     }
 
+    /// Empties a materialized view, for rows that are as of now if it is `populated` by them.
+    pub async fn refresh(&mut self, table: &Table, populated: bool) -> Result<Arc<Table>> {
+        self.truncate(table).await?;
+        let Some(Relation::Table(emptied)) = self.definitions().relation_by_oid(table.def.oid)
+        else {
+            return Err(CatalogError::internal("a materialized view is gone"));
+        };
+        let mut def = emptied.def.clone();
+        if let Some(materialized) = &mut def.materialized {
+            materialized.populated = populated;
+        }
+        self.redefine(def)
+    }
+
     async fn make_closed_part(&mut self, table: &Table) -> Result<()> {
         if !table.is_hybrid() {
             return Ok(());
@@ -466,8 +521,14 @@ impl Transaction {
             self.changes.temporary = true;
             return self.edit().put_relation(relation);
         }
-        if is_constrained(&relation) {
-            self.need_format(FORMAT_CONSTRAINED)?;
+        match &relation {
+            Relation::Table(table)
+                if !table.def.foreign_keys.is_empty() || table.def.materialized.is_some() =>
+            {
+                self.need_format(FORMAT_REFERENCES)?;
+            }
+            _ if is_constrained(&relation) => self.need_format(FORMAT_CONSTRAINED)?,
+            _ => {}
         }
         self.edit().put_relation(relation)?;
         self.changes
@@ -523,6 +584,7 @@ impl Transaction {
 
 fn kind_word(relation: &Relation) -> &'static str {
     match relation {
+        Relation::Table(table) if table.def.materialized.is_some() => "materialized view",
         Relation::Table(_) => "table",
         Relation::View(_) => "view",
         Relation::External(_) => "foreign table",
@@ -551,6 +613,7 @@ fn objects_of(relation: &Relation) -> Vec<Oid> {
             oids.extend(index.constraint_oid);
         }
         oids.extend(def.checks.iter().map(|check| check.oid));
+        oids.extend(def.foreign_keys.iter().map(|key| key.oid));
     }
     oids
 }

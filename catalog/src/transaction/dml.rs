@@ -35,7 +35,7 @@ pub struct Existing {
 }
 
 /// Where the visible row of a key is.
-enum Place {
+pub(super) enum Place {
     Nowhere,
     /// In the transaction's own writes or the row store; its value.
     Open(Bytes),
@@ -62,13 +62,15 @@ impl Transaction {
         if table.codec.has_row_numbers() {
             let first = self.row_numbers(table, values.len())?;
             let keys = (first..).take(values.len()).map(row_number_key).collect();
-            return self.write(table, Vec::new(), keys, values, rows);
+            self.write(table, Vec::new(), keys, values, rows)?;
+            return self.note_references(table, rows).await;
         }
         let addresses = table.codec.project_key(rows)?;
         let keys = table.codec.encode_keys(&addresses)?;
         self.check_unique(table, &addresses, &keys, &HashSet::new())
             .await?;
-        self.write(table, Vec::new(), keys, values, rows)
+        self.write(table, Vec::new(), keys, values, rows)?;
+        self.note_references(table, rows).await
     }
 
     /// The rows that exist under the given addresses.
@@ -141,8 +143,10 @@ impl Transaction {
         let old_keys = table.codec.encode_keys(addresses)?;
         let values = table.codec.encode_values(rows)?;
         self.reopen_closed(table, &old_keys)?;
+        self.note_gone(table, addresses, Some(rows))?;
         if table.codec.has_row_numbers() {
-            return self.write(table, Vec::new(), old_keys, values, rows);
+            self.write(table, Vec::new(), old_keys, values, rows)?;
+            return self.note_references(table, rows).await;
         }
         let new_addresses = table.codec.project_key(rows)?;
         let new_keys = table.codec.encode_keys(&new_addresses)?;
@@ -151,13 +155,15 @@ impl Transaction {
             self.check_unique(table, &new_addresses, &new_keys, &vacated)
                 .await?;
         }
-        self.write(table, old_keys, new_keys, values, rows)
+        self.write(table, old_keys, new_keys, values, rows)?;
+        self.note_references(table, rows).await
     }
 
     /// Deletes the rows at `addresses`, each of which exists.
     pub fn delete(&mut self, table: &Table, addresses: &RecordBatch) -> Result<()> {
         let keys = table.codec.encode_keys(addresses)?;
         self.reopen_closed(table, &keys)?;
+        self.note_gone(table, addresses, None)?;
         let none = RecordBatch::new_empty(Arc::clone(&table.schema));
         self.write(table, keys, Vec::new(), Vec::new(), &none)
     }
@@ -215,7 +221,7 @@ impl Transaction {
         Ok(())
     }
 
-    fn place(&self, table: &Table, key: &[u8]) -> Result<Place> {
+    pub(super) fn place(&self, table: &Table, key: &[u8]) -> Result<Place> {
         let storage = table.def.storage;
         let own = self.view.writes.table(storage);
         match own.and_then(|writes| writes.rows.get(key)) {

@@ -150,6 +150,7 @@ impl Transaction {
             return Ok(());
         };
         let index = def.indexes.remove(at);
+        self.check_referenced_keys(&def)?;
         self.retire_index(&def, &index);
         self.redefine(def).map(drop)
     }

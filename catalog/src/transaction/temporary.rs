@@ -43,16 +43,20 @@ impl Transaction {
         let Some(schema) = definitions.temporary_schema() else {
             return Ok(());
         };
-        for relation in definitions.relations().filter(|r| r.schema() == schema) {
-            let Relation::Table(table) = relation else {
+        let relations = definitions.relations();
+        let temporary = relations.filter(|relation| relation.schema() == schema);
+        for oid in temporary.map(Relation::oid) {
+            // As it is by now: to drop one table may have changed another.
+            let Some(Relation::Table(table)) = self.definitions().relation_by_oid(oid) else {
                 continue;
             };
+            let table = Arc::clone(table);
             match table.def.on_commit {
                 OnCommit::Preserve => {}
-                OnCommit::Drop => self.drop_relation(table.def.oid, true)?,
+                OnCommit::Drop => self.drop_relation(oid, true)?,
                 OnCommit::Delete => {
                     if self.has_written(table.def.storage) {
-                        self.truncate(table).await?;
+                        self.truncate(&table).await?;
                     }
                 }
             }

@@ -7,6 +7,7 @@ use nyala_catalog::definitions::{
     BOOTSTRAP_ROLE_OID, ColumnDef, Definitions, ExternalFormat, INFORMATION_SCHEMA_OID,
     NYALA_SCHEMA_OID, Oid, PG_CATALOG_OID, Relation, TEMPORARY_SCHEMA, Table,
 };
+use nyala_catalog::foreign_key::ForeignKeyDef;
 use nyala_catalog::index::IndexColumn;
 use nyala_catalog::sequence::SequenceDef;
 use nyala_catalog::{CheckDef, partitioning};
@@ -29,6 +30,8 @@ pub enum Kind {
     Part { of: Oid },
     /// A view and its query.
     View { query: String },
+    /// A materialized view, its query, and whether it has rows.
+    Materialized { query: String, populated: bool },
     /// A read-only table over files.
     External {
         format: ExternalFormat,
@@ -49,6 +52,7 @@ impl Kind {
             Self::Table { .. } | Self::System { is_view: false } => "r",
             // A part is a view of one side of its table: it can be read, and not be written.
             Self::Part { .. } | Self::View { .. } | Self::System { is_view: true } => "v",
+            Self::Materialized { .. } => "m",
             Self::External { .. } => "f",
             Self::Index { .. } => "i",
             Self::Sequence(_) => "S",
@@ -77,6 +81,8 @@ pub struct Entry {
     pub options: Vec<String>,
     /// CHECK constraints of a table.
     pub checks: Vec<CheckDef>,
+    /// FOREIGN KEY constraints of a table.
+    pub foreign_keys: Vec<ForeignKeyDef>,
     /// Whether it is only the session's.
     pub temporary: bool,
 }
@@ -181,6 +187,7 @@ impl Entries {
                 indexes: Vec::new(),
                 options: Vec::new(),
                 checks: Vec::new(),
+                foreign_keys: Vec::new(),
                 temporary: false,
             });
         }
@@ -301,6 +308,7 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
         indexes: Vec::new(),
         options: Vec::new(),
         checks: Vec::new(),
+        foreign_keys: Vec::new(),
         temporary: false,
     };
     let (oid, name) = (relation.oid(), relation.name().to_string());
@@ -323,14 +331,21 @@ fn list_relation(relation: &Relation, list: &mut Vec<Entry>) {
             list.push(entry(oid, name, Kind::Sequence(Arc::clone(def))));
         }
         Relation::Table(table) => {
-            let kind = Kind::Table {
-                hybrid: table.is_hybrid(),
+            let kind = match &table.def.materialized {
+                Some(materialized) => Kind::Materialized {
+                    query: materialized.view.query.clone(),
+                    populated: materialized.populated,
+                },
+                None => Kind::Table {
+                    hybrid: table.is_hybrid(),
+                },
             };
             let indexes = TableIndex::of_table(table);
             let of_table = Entry {
                 indexes: indexes.clone(),
                 options: options(table),
                 checks: table.def.checks.clone(),
+                foreign_keys: table.def.foreign_keys.clone(),
                 ..entry(oid, name.clone(), kind)
             };
             list.push(of_table.clone());

@@ -33,6 +33,7 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
         "foreign_tables" => foreign_tables(view, &mut rows),
         "table_constraints" => table_constraints(view, &mut rows),
         "key_column_usage" | "constraint_column_usage" => key_columns(view, shape, &mut rows),
+        "referential_constraints" => referential_constraints(view, &mut rows),
         "constraint_table_usage" => constraint_tables(view, &mut rows),
         "table_privileges" | "role_table_grants" => table_privileges(view, &mut rows),
         "check_constraints" => check_constraints(view, &mut rows),
@@ -55,9 +56,12 @@ pub(super) fn yes_no(value: bool) -> Cell {
 
 /// Lines of `pg_class` that are tables to the SQL standard.
 fn relations(view: &SystemView) -> impl Iterator<Item = &Entry> {
-    view.entries()
-        .iter()
-        .filter(|entry| !matches!(entry.kind, Kind::Index { .. } | Kind::Sequence(_)))
+    view.entries().iter().filter(|entry| {
+        !matches!(
+            entry.kind,
+            Kind::Index { .. } | Kind::Sequence(_) | Kind::Materialized { .. }
+        )
+    })
 }
 
 fn is_writable(entry: &Entry) -> bool {
@@ -221,7 +225,7 @@ fn foreign_tables(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
 }
 
 fn table_constraints(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
-    let mut push = |entry: &Entry, name: Cell, kind: &'static str| {
+    let mut push = |entry: &Entry, name: Cell, kind: &'static str, deferral: (bool, bool)| {
         rows.push([
             ("constraint_catalog", database(view)),
             ("constraint_schema", schema_name(view, entry)),
@@ -230,8 +234,8 @@ fn table_constraints(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
             ("table_schema", schema_name(view, entry)),
             ("table_name", Cell::from(&entry.name)),
             ("constraint_type", kind.into()),
-            ("is_deferrable", "NO".into()),
-            ("initially_deferred", "NO".into()),
+            ("is_deferrable", yes_no(deferral.0)),
+            ("initially_deferred", yes_no(deferral.1)),
             ("enforced", "YES".into()),
         ])
     };
@@ -241,17 +245,26 @@ fn table_constraints(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
         } else {
             "UNIQUE"
         };
-        push(entry, Cell::from(&index.name), kind)?;
+        push(entry, Cell::from(&index.name), kind, (false, false))?;
     }
     for (entry, check) in keys::checks(view) {
-        push(entry, Cell::from(&check.name), "CHECK")?;
+        push(entry, Cell::from(&check.name), "CHECK", (false, false))?;
+    }
+    for key in keys::foreign_keys(view) {
+        let deferral = (key.def.deferrable, key.def.initially_deferred);
+        push(
+            key.table,
+            Cell::from(&key.def.name),
+            "FOREIGN KEY",
+            deferral,
+        )?;
     }
     // The standard sees NOT NULL as a check; PostgreSQL makes its name up from OIDs.
     for entry in view.entries().users().filter(|entry| is_writable(entry)) {
         for (position, column) in entry.columns.iter().enumerate() {
             if column.not_null {
                 let name = format!("{}_{}_{}_not_null", entry.schema, entry.oid, position + 1);
-                push(entry, name.into(), "CHECK")?;
+                push(entry, name.into(), "CHECK", (false, false))?;
             }
         }
     }
@@ -307,10 +320,72 @@ fn key_columns(view: &SystemView, shape: &Shape, rows: &mut Rows<'_>) -> Result<
             }
         }
     }
+    for key in keys::foreign_keys(view) {
+        // One view tells of the columns that reference, the other of those that are referenced.
+        let (entry, columns) = match numbered {
+            true => (key.table, key.def.columns.clone()),
+            false => (key.referenced, key.referenced_columns().collect()),
+        };
+        let columns = columns.into_iter().filter_map(|at| entry.columns.get(at));
+        for ((position, column), place) in columns.enumerate().zip(&key.def.places) {
+            rows.push([
+                ("constraint_catalog", database(view)),
+                ("constraint_schema", schema_name(view, key.table)),
+                ("constraint_name", Cell::from(&key.def.name)),
+                ("table_catalog", database(view)),
+                ("table_schema", schema_name(view, entry)),
+                ("table_name", Cell::from(&entry.name)),
+                ("column_name", Cell::from(&column.name)),
+            ])?;
+            if numbered {
+                rows.set_last("ordinal_position", Cell::Int(position as i64 + 1))?;
+                rows.set_last(
+                    "position_in_unique_constraint",
+                    Cell::Int(*place as i64 + 1),
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What foreign keys reference, and how.
+fn referential_constraints(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
+    for key in keys::foreign_keys(view) {
+        let def = key.def;
+        rows.push([
+            ("constraint_catalog", database(view)),
+            ("constraint_schema", schema_name(view, key.table)),
+            ("constraint_name", Cell::from(&def.name)),
+            (
+                "match_option",
+                if def.match_full { "FULL" } else { "NONE" }.into(),
+            ),
+            ("update_rule", keys::action_words(def.on_update).into()),
+            ("delete_rule", keys::action_words(def.on_delete).into()),
+        ])?;
+        // An index on its own is no constraint.
+        if key.index.constraint_oid.is_some() {
+            let schema = schema_name(view, key.referenced);
+            rows.set_last("unique_constraint_catalog", database(view))?;
+            rows.set_last("unique_constraint_schema", schema)?;
+            rows.set_last("unique_constraint_name", Cell::from(&key.index.name))?;
+        }
+    }
     Ok(())
 }
 
 fn constraint_tables(view: &SystemView, rows: &mut Rows<'_>) -> Result<()> {
+    for key in keys::foreign_keys(view) {
+        rows.push([
+            ("table_catalog", database(view)),
+            ("table_schema", schema_name(view, key.referenced)),
+            ("table_name", Cell::from(&key.referenced.name)),
+            ("constraint_catalog", database(view)),
+            ("constraint_schema", schema_name(view, key.table)),
+            ("constraint_name", Cell::from(&key.def.name)),
+        ])?;
+    }
     for (entry, index) in keys::constraints(view) {
         rows.push([
             ("table_catalog", database(view)),

@@ -3,6 +3,7 @@
 use arrow::record_batch::RecordBatch;
 use nyala_catalog::CheckDef;
 use nyala_catalog::definitions::Oid;
+use nyala_catalog::foreign_key::{ForeignKeyDef, ReferentialAction};
 use nyala_catalog::index::IndexColumn;
 use nyala_catalog::types::SqlType;
 
@@ -47,6 +48,94 @@ pub fn checks(view: &SystemView) -> impl Iterator<Item = (&Entry, &CheckDef)> {
     tables.flat_map(|entry| entry.checks.iter().map(move |check| (entry, check)))
 }
 
+/// A FOREIGN KEY constraint with the tables and the key that it is about.
+pub struct ForeignKey<'a> {
+    /// The table that it is of.
+    pub table: &'a Entry,
+    /// The constraint.
+    pub def: &'a ForeignKeyDef,
+    /// The referenced table.
+    pub referenced: &'a Entry,
+    /// The index of the referenced key.
+    pub index: &'a TableIndex,
+}
+
+impl<'a> ForeignKey<'a> {
+    /// Positions of the referenced columns, in the order of those that reference them.
+    pub fn referenced_columns(&self) -> impl Iterator<Item = usize> {
+        let places = self.def.places.iter();
+        places.filter_map(|place| Some(self.index.columns.get(*place)?.position))
+    }
+
+    fn names(entry: &'a Entry, positions: impl Iterator<Item = usize>) -> String {
+        let columns = positions.filter_map(|position| entry.columns.get(position));
+        let names: Vec<_> = columns.map(|column| quote_ident(&column.name)).collect();
+        names.join(", ")
+    }
+
+    /// What `pg_get_constraintdef` says.
+    fn definition(&self, view: &SystemView) -> String {
+        let def = self.def;
+        let referenced = view.relation_name(self.referenced);
+        let mut text = format!(
+            "FOREIGN KEY ({}) REFERENCES {referenced}({})",
+            Self::names(self.table, def.columns.iter().copied()),
+            Self::names(self.referenced, self.referenced_columns()),
+        );
+        if def.match_full {
+            text.push_str(" MATCH FULL");
+        }
+        for (event, action) in [("UPDATE", def.on_update), ("DELETE", def.on_delete)] {
+            if action != ReferentialAction::NoAction {
+                text.push_str(&format!(" ON {event} {}", action_words(action)));
+            }
+        }
+        if def.deferrable {
+            text.push_str(" DEFERRABLE");
+        }
+        if def.initially_deferred {
+            text.push_str(" INITIALLY DEFERRED");
+        }
+        text
+    }
+}
+
+/// An action as SQL has it.
+pub fn action_words(action: ReferentialAction) -> &'static str {
+    match action {
+        ReferentialAction::NoAction => "NO ACTION",
+        ReferentialAction::Restrict => "RESTRICT",
+        ReferentialAction::Cascade => "CASCADE",
+        ReferentialAction::SetNull => "SET NULL",
+    }
+}
+
+/// An action as `pg_constraint` has it.
+fn action_letter(action: ReferentialAction) -> &'static str {
+    match action {
+        ReferentialAction::NoAction => "a",
+        ReferentialAction::Restrict => "r",
+        ReferentialAction::Cascade => "c",
+        ReferentialAction::SetNull => "n",
+    }
+}
+
+/// All FOREIGN KEY constraints.
+pub fn foreign_keys(view: &SystemView) -> impl Iterator<Item = ForeignKey<'_>> {
+    let tables = view.entries().users();
+    let all = tables.flat_map(|table| table.foreign_keys.iter().map(move |def| (table, def)));
+    all.filter_map(|(table, def)| {
+        let referenced = view.entries().by_oid(def.referenced)?;
+        let mut indexes = referenced.indexes.iter();
+        Some(ForeignKey {
+            table,
+            def,
+            referenced,
+            index: indexes.find(|index| index.oid == def.index)?,
+        })
+    })
+}
+
 /// Numbers of the columns that a condition names.
 fn checked_columns(table: &Entry, check: &CheckDef) -> Vec<i64> {
     let Ok(condition) = parse::parse_expression(&check.condition) else {
@@ -65,6 +154,9 @@ pub fn constraint_definition(view: &SystemView, oid: Oid, pretty: bool) -> Optio
     if let Some((table, check)) = checks(view).find(|(_, check)| check.oid == oid) {
         let shown = shown(&check.condition, &table.columns, pretty);
         return Some(format!("CHECK ({shown})"));
+    }
+    if let Some(key) = foreign_keys(view).find(|key| key.def.oid == oid) {
+        return Some(key.definition(view));
     }
     let (table, index) = constraints(view).find(|(_, i)| i.constraint_oid == Some(oid))?;
     let names: Vec<_> = index
@@ -213,6 +305,37 @@ fn pg_constraint(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             (
                 "conbin",
                 Cell::from(&shown(&check.condition, &table.columns, false)),
+            ),
+        ])?;
+    }
+    for key in foreign_keys(view) {
+        let def = key.def;
+        let numbers = |positions: Vec<usize>| -> Vec<i64> {
+            positions.into_iter().map(|at| at as i64 + 1).collect()
+        };
+        rows.push([
+            ("oid", def.oid.into()),
+            ("conname", Cell::from(&def.name)),
+            ("connamespace", key.table.schema.into()),
+            ("contype", "f".into()),
+            ("condeferrable", def.deferrable.into()),
+            ("condeferred", def.initially_deferred.into()),
+            ("convalidated", true.into()),
+            ("conrelid", key.table.oid.into()),
+            ("conindid", key.index.oid.into()),
+            ("confrelid", key.referenced.oid.into()),
+            ("confupdtype", action_letter(def.on_update).into()),
+            ("confdeltype", action_letter(def.on_delete).into()),
+            (
+                "confmatchtype",
+                if def.match_full { "f" } else { "s" }.into(),
+            ),
+            ("conislocal", true.into()),
+            ("connoinherit", true.into()),
+            ("conkey", numbers(def.columns.clone()).into()),
+            (
+                "confkey",
+                numbers(key.referenced_columns().collect()).into(),
             ),
         ])?;
     }

@@ -1,5 +1,7 @@
 //! `pg_class`, `pg_attribute`, `pg_attrdef`, `pg_rewrite` and the views over them.
 
+use std::collections::HashSet;
+
 use arrow::record_batch::RecordBatch;
 use nyala_catalog::definitions::{ColumnDef, ExternalFormat, Identity, Oid};
 use nyala_catalog::types::SqlType;
@@ -9,7 +11,7 @@ use crate::pg_catalog::entries::{Entry, Kind};
 use crate::pg_catalog::objects::{BTREE_OID, HYBRID_OID, ROW_STORE_OID, server_oid};
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
-use crate::pg_catalog::{SystemView, sequences, types};
+use crate::pg_catalog::{SystemView, keys, sequences, types};
 
 /// OID of PostgreSQL's collation `default`, which all text columns have.
 pub const DEFAULT_COLLATION_OID: Oid = 100;
@@ -26,6 +28,7 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
         "pg_rewrite" => pg_rewrite(view, shape),
         "pg_tables" => pg_tables(view, shape),
         "pg_views" => pg_views(view, shape),
+        "pg_matviews" => pg_matviews(view, shape),
         "pg_foreign_table" => pg_foreign_table(view, shape),
         _ => return None,
     })
@@ -34,7 +37,7 @@ pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
 /// The query of a view as `pg_get_viewdef` gives it.
 pub fn view_definition(entry: &Entry) -> Option<String> {
     match &entry.kind {
-        Kind::View { query } => Some(format!(
+        Kind::View { query } | Kind::Materialized { query, .. } => Some(format!(
             " {};",
             query.trim().trim_end_matches(';').trim_end()
         )),
@@ -51,6 +54,7 @@ pub fn default_oid(table: Oid, number: usize) -> Oid {
 
 fn pg_class(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
+    let constrained = constrained(view);
     for entry in view.entries().iter() {
         let estimate = view.estimates.get(&entry.oid);
         let pages = estimate.map_or(0, |size| {
@@ -60,9 +64,17 @@ fn pg_class(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
         let tuples = estimate.map_or(-1.0, |size| size.rows as f64);
         let is_index = matches!(entry.kind, Kind::Index { .. });
         let is_view = matches!(entry.kind, Kind::View { .. });
+        let is_materialized = matches!(entry.kind, Kind::Materialized { .. });
+        let is_populated = !matches!(
+            entry.kind,
+            Kind::Materialized {
+                populated: false,
+                ..
+            }
+        );
         let access_method = match entry.kind {
             Kind::Table { hybrid: true } => HYBRID_OID,
-            Kind::Table { hybrid: false } => ROW_STORE_OID,
+            Kind::Table { hybrid: false } | Kind::Materialized { .. } => ROW_STORE_OID,
             Kind::Index { .. } => BTREE_OID,
             _ => 0,
         };
@@ -86,8 +98,9 @@ fn pg_class(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("relchecks", Cell::Int(entry.checks.len() as i64)),
             ("relkind", entry.kind.relkind().into()),
             ("relnatts", Cell::Int(entry.columns.len() as i64)),
-            ("relhasrules", is_view.into()),
-            ("relispopulated", true.into()),
+            ("relhasrules", (is_view || is_materialized).into()),
+            ("relhastriggers", constrained.contains(&entry.oid).into()),
+            ("relispopulated", is_populated.into()),
             (
                 "relreplident",
                 if is_index || is_view { "n" } else { "d" }.into(),
@@ -102,6 +115,13 @@ fn pg_class(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
         ])?;
     }
     rows.finish()
+}
+
+/// The tables on either side of foreign keys. PostgreSQL keeps these by triggers, and psql asks for no foreign key of a table
+/// without.
+fn constrained(view: &SystemView) -> HashSet<Oid> {
+    let sides = keys::foreign_keys(view).flat_map(|key| [key.table.oid, key.referenced.oid]);
+    sides.collect()
 }
 
 fn pg_attribute(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
@@ -195,7 +215,7 @@ fn pg_attrdef(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
 fn pg_rewrite(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
     for entry in view.entries().users() {
-        if let Kind::View { query } = &entry.kind {
+        if let Kind::View { query } | Kind::Materialized { query, .. } = &entry.kind {
             rows.push([
                 ("oid", ((1 << 28) | entry.oid).into()),
                 ("rulename", "_RETURN".into()),
@@ -213,6 +233,7 @@ fn pg_rewrite(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
 
 fn pg_tables(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
+    let constrained = constrained(view);
     for entry in view
         .entries()
         .iter()
@@ -224,7 +245,7 @@ fn pg_tables(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("tableowner", view.role_name(entry.owner).into()),
             ("hasindexes", (!entry.indexes.is_empty()).into()),
             ("hasrules", false.into()),
-            ("hastriggers", false.into()),
+            ("hastriggers", constrained.contains(&entry.oid).into()),
             ("rowsecurity", false.into()),
         ])?;
     }
@@ -244,6 +265,23 @@ fn pg_views(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
             ("viewowner", view.role_name(entry.owner).into()),
             ("definition", view_definition(entry).into()),
         ])?;
+    }
+    rows.finish()
+}
+
+fn pg_matviews(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
+    let mut rows = Rows::new(shape);
+    for entry in view.entries().users() {
+        if let Kind::Materialized { populated, .. } = entry.kind {
+            rows.push([
+                ("schemaname", schema_name(view, entry)),
+                ("matviewname", Cell::from(&entry.name)),
+                ("matviewowner", view.role_name(entry.owner).into()),
+                ("hasindexes", (!entry.indexes.is_empty()).into()),
+                ("ispopulated", populated.into()),
+                ("definition", view_definition(entry).into()),
+            ])?;
+        }
     }
     rows.finish()
 }

@@ -86,6 +86,7 @@ impl Session {
         let transaction = own.as_mut().or(self.state.transaction_mut());
         let transaction = transaction.ok_or_else(lost)?;
         transaction.finish_insert(insert).await?;
+        transaction.finish_statement().await?;
         if let Some(own) = own {
             self.commit(own).await?;
         }

@@ -12,6 +12,7 @@ use crate::error::{PgError, sqlstate};
 use crate::notifications::{Listening, Notification};
 use crate::pgwire::copy_format::Direction;
 use crate::session::cancel::CancelToken;
+use crate::sql::checks;
 use crate::sql::copy::Copy;
 use crate::sql::ddl;
 use crate::sql::explain::{self, ExplainOptions};
@@ -91,11 +92,15 @@ impl Session {
             | Tree::CreateLike(_)
             | Tree::Define(_)
             | Tree::Fetch(_)
-            | Tree::Maintain(_) => None,
+            | Tree::Maintain(_)
+            | Tree::SetConstraints(_) => None,
         };
         self.check_not_failed(statement)?;
         if let Tree::Maintain(maintenance) = tree {
             return self.maintain(maintenance, scope, cancel).await;
+        }
+        if let Tree::SetConstraints(set) = tree {
+            return self.set_constraints(set, scope, cancel).await;
         }
         if let Tree::Fetch(fetch) = tree {
             return self.fetch(fetch, scope, cancel).await;
@@ -341,40 +346,27 @@ impl Session {
             Work::Tree(tree) => tree,
             Work::Point(point, parameters) => {
                 let changed = point.write(transaction, parameters).await?;
+                self.finish(transaction).await?;
                 return Ok(changed.into());
             }
         };
         let mut planner = self.planner_for(transaction, start_us);
-        let statement = match tree {
-            Tree::Sql(statement) => statement.as_ref(),
-            Tree::CreateExternalTable(create) => {
-                let defined = ddl::create_external_table(&planner, transaction, create).await?;
-                return Ok(defined.into());
-            }
-            Tree::CreateLike(like) => {
-                let defined = ddl::like::create(&mut planner, transaction, like).await?;
-                return Ok(defined.into());
-            }
-            Tree::Define(definition) => {
-                return Ok(ddl::define(&planner, transaction, definition)?.into());
-            }
-            Tree::Fetch(_) | Tree::TwoPhase(_) | Tree::Maintain(_) => {
-                return Err(PgError::internal(format!("{} writes nothing", verb(tree))));
-            }
-        };
-        if dml::is_dml(statement) {
-            let changed = dml::run(&mut planner, transaction, statement).await?;
-            return Ok(changed.into());
-        }
-        match ddl::run(&mut planner, transaction, statement).await? {
-            Some(defined) => Ok(defined.into()),
-            None => Err(PgError::unsupported(format!(
-                "{} is not supported",
-                verb(tree)
-            ))),
-        }
+        let written = write_tree(&mut planner, transaction, tree).await?;
+        self.finish(transaction).await?;
+        Ok(written)
     }
 
+    /// What is to be done at the end of a statement that has written rows.
+    pub(crate) async fn finish(&self, transaction: &mut Transaction) -> Result<()> {
+        let reached = transaction.reached_by_actions();
+        if !reached.is_empty() {
+            let mut planner = self.planner_of(transaction);
+            for table in &reached {
+                checks::prepare(&mut planner, table)?;
+            }
+        }
+        Ok(transaction.finish_statement().await?)
+    }
     pub(super) fn written(&mut self, written: Written) -> Outcome {
         self.notices.extend(written.notices);
         match written.rows.and_then(|changed| changed.returning) {
@@ -479,6 +471,42 @@ impl Session {
     }
 }
 
+/// Runs what is to be planned and writes.
+async fn write_tree(
+    planner: &mut Planner,
+    transaction: &mut Transaction,
+    tree: &Tree,
+) -> Result<Written> {
+    let statement = match tree {
+        Tree::Sql(statement) => statement.as_ref(),
+        Tree::CreateExternalTable(create) => {
+            let defined = ddl::create_external_table(planner, transaction, create).await?;
+            return Ok(defined.into());
+        }
+        Tree::CreateLike(like) => {
+            let defined = ddl::like::create(planner, transaction, like).await?;
+            return Ok(defined.into());
+        }
+        Tree::Define(definition) => {
+            return Ok(ddl::define(planner, transaction, definition).await?.into());
+        }
+        Tree::Fetch(_) | Tree::TwoPhase(_) | Tree::Maintain(_) | Tree::SetConstraints(_) => {
+            return Err(PgError::internal(format!("{} writes nothing", verb(tree))));
+        }
+    };
+    if dml::is_dml(statement) {
+        let changed = dml::run(planner, transaction, statement).await?;
+        return Ok(changed.into());
+    }
+    match ddl::run(planner, transaction, statement).await? {
+        Some(defined) => Ok(defined.into()),
+        None => Err(PgError::unsupported(format!(
+            "{} is not supported",
+            verb(tree)
+        ))),
+    }
+}
+
 fn is_discard_temp(statement: &Statement) -> bool {
     matches!(
         statement,
@@ -522,6 +550,7 @@ fn verb(tree: &Tree) -> String {
         Tree::Fetch(_) => "FETCH".to_string(),
         Tree::TwoPhase(statement) => statement.verb().to_string(),
         Tree::Maintain(statement) => statement.verb().to_string(),
+        Tree::SetConstraints(_) => "SET CONSTRAINTS".to_string(),
         Tree::Sql(statement) => {
             let mut statement = statement.as_ref();
             if let Statement::Query(query) = statement {

@@ -139,6 +139,10 @@ pub fn analyse(planner: &Planner, statement: &Statement) -> Result<Copy> {
 fn target_table(planner: &Planner, name: &ObjectName) -> Result<Arc<Table>> {
     let name = names::relation_name(name, &planner.database)?;
     match planner.find_relation(&name)? {
+        Some((Relation::Table(table), _)) if table.def.materialized.is_some() => Err(PgError::new(
+            sqlstate::WRONG_OBJECT_TYPE,
+            format!("cannot copy to materialized view \"{}\"", table.def.name),
+        )),
         Some((Relation::Table(table), Part::All)) => Ok(Arc::clone(table)),
         Some(_) => Err(PgError::new(
             sqlstate::WRONG_OBJECT_TYPE,

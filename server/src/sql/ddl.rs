@@ -7,7 +7,7 @@ use std::sync::Arc;
 use datafusion::logical_expr::Expr as PlanExpr;
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{
-    BOOTSTRAP_ROLE_OID, ColumnDef, Oid, Relation, Schedules, arrow_schema,
+    BOOTSTRAP_ROLE_OID, ColumnDef, Oid, Relation, Schedules, Table, arrow_schema,
 };
 use nyala_catalog::external_table::open_external;
 use nyala_catalog::types::SqlType;
@@ -34,8 +34,10 @@ mod alter_views;
 mod columns;
 mod comment;
 mod dropping;
+mod foreign_keys;
 pub mod index;
 pub mod like;
+mod materialized;
 mod options;
 mod partitioning;
 mod sequence;
@@ -43,6 +45,7 @@ mod temporary;
 
 use columns::{NewColumn, column_definition, default_of};
 use dropping::drop_all;
+use foreign_keys::Declared;
 use index::Unique;
 use options::Options;
 use sequence::ColumnSequence;
@@ -68,6 +71,11 @@ impl Defined {
         self
     }
 
+    fn with_tag(mut self, tag: &str) -> Self {
+        self.tag = tag.to_string();
+        self
+    }
+
     fn with_notice(mut self, notice: String) -> Self {
         self.notices.push(PgError::notice(notice));
         self
@@ -82,6 +90,9 @@ pub async fn run(
 ) -> Result<Option<Defined>> {
     Ok(Some(match statement {
         Statement::CreateTable(create) => create_table(planner, transaction, create).await?,
+        Statement::CreateView(create) if create.materialized => {
+            materialized::create(planner, transaction, create).await?
+        }
         Statement::CreateView(create) => create_view(planner, transaction, create).await?,
         Statement::CreateSchema {
             schema_name,
@@ -95,6 +106,7 @@ pub async fn run(
             object_type:
                 object_type @ (ObjectType::Table
                 | ObjectType::View
+                | ObjectType::MaterializedView
                 | ObjectType::Sequence
                 | ObjectType::Schema),
             if_exists,
@@ -138,8 +150,8 @@ pub async fn run(
 }
 
 /// Runs a definition that has a tree of its own.
-pub fn define(
-    planner: &Planner,
+pub async fn define(
+    planner: &mut Planner,
     transaction: &mut Transaction,
     definition: &Definition,
 ) -> Result<Defined> {
@@ -166,6 +178,19 @@ pub fn define(
             let rename = rename.as_ref();
             sequence::alter(planner, transaction, name, *if_exists, options, rename)
         }
+        Definition::RefreshView {
+            name,
+            concurrently,
+            with_data,
+        } => {
+            let (concurrently, with_data) = (*concurrently, *with_data);
+            materialized::refresh(planner, transaction, name, concurrently, with_data).await
+        }
+        Definition::RenameMaterialized {
+            name,
+            if_exists,
+            rename,
+        } => materialized::rename(planner, transaction, name, *if_exists, rename),
         Definition::CommentOnConstraint {
             name,
             table,
@@ -289,12 +314,14 @@ async fn create_table(
     let mut key: Option<(Option<String>, Vec<String>)> = None;
     let mut uniques = Vec::new();
     let mut checks: Vec<(Option<String>, Expr)> = Vec::new();
+    let mut declared = Vec::new();
     let mut sequences: Vec<(usize, ColumnSequence)> = Vec::new();
     let mut columns = Vec::with_capacity(create.columns.len());
     for column in create.columns.iter().filter(|column| !has_no_type(column)) {
         let new = column_definition(planner, column, &columns)?;
         uniques.extend(new.uniques);
         checks.extend(new.checks);
+        declared.extend(new.foreign_keys);
         sequences.extend(new.sequence.map(|sequence| (columns.len(), sequence)));
         if let Some(constraint) = new.key {
             set_key(
@@ -315,6 +342,10 @@ async fn create_table(
             }
             TableConstraint::Check(check) => {
                 checks.push(alter_checks::given(check)?);
+                continue;
+            }
+            TableConstraint::ForeignKey(foreign_key) => {
+                declared.push(Declared::new(foreign_key, None, None)?);
                 continue;
             }
             other => return Err(unsupported_constraint(other)),
@@ -362,6 +393,7 @@ async fn create_table(
     let closed_when = given.closed_when.clone();
     let partition_by = given.partition_by(&[], closed_when.is_some())?;
     let closed_location = given.closed_location()?;
+    let has_location = closed_location.is_some();
     let retention_s = given.retention_s(None);
     let schedules = given.schedules(Schedules::default(), closed_when.is_some())?;
     if on_commit.is_some() && closed_when.is_some() {
@@ -390,12 +422,18 @@ async fn create_table(
         indexes,
         checks: Vec::new(),
         on_commit: on_commit.unwrap_or_default(),
+        materialized: None,
     };
     new.checks = alter_checks::of_new_table(planner, transaction, &new, checks)?;
     let table = transaction.create_table(new).await?;
     for (sequence, column, identity) in owned {
         sequence::own(transaction, sequence, table.def.oid, &column, identity)?;
     }
+    if create.query.is_some() && !declared.is_empty() {
+        return Err(PgError::syntax("syntax error at or near \"AS\""));
+    }
+    let adopts = create.query.is_none() && has_location;
+    foreign_keys::add(planner, transaction, table.def.oid, declared, adopts).await?;
     let Some(plan) = source else {
         return Ok(Defined::tag("CREATE TABLE").with_warnings(warnings));
     };
@@ -439,18 +477,10 @@ fn renamed(
 
 fn unsupported_constraint(constraint: &TableConstraint) -> PgError {
     let kind = match constraint {
-        TableConstraint::ForeignKey(_) => return no_foreign_keys(),
         TableConstraint::Check(_) => "this CHECK constraint is",
         _ => "this constraint is",
     };
     PgError::unsupported(format!("{kind} not supported"))
-}
-
-/// What nobody enforces is not taken.
-fn no_foreign_keys() -> PgError {
-    PgError::unsupported("FOREIGN KEY constraints are not supported").with_hint(
-        "Leave REFERENCES and FOREIGN KEY out; an index on the columns makes joins and lookups by them fast.",
-    )
 }
 
 fn set_key(
@@ -565,7 +595,7 @@ async fn create_view(
     transaction: &mut Transaction,
     create: &CreateView,
 ) -> Result<Defined> {
-    if create.materialized || create.secure || create.or_alter {
+    if create.secure || create.or_alter {
         return Err(PgError::unsupported("only plain views are supported"));
     }
     if create.options != CreateTableOptions::None {
@@ -657,17 +687,18 @@ async fn run_truncate(
     transaction: &mut Transaction,
     truncate: &Truncate,
 ) -> Result<Defined> {
+    let mut defined = Defined::tag("TRUNCATE TABLE");
     let restarts = truncate.identity == Some(TruncateIdentityOption::Restart);
     if truncate.partitions.is_some() || truncate.on_cluster.is_some() {
         return Err(PgError::unsupported("TRUNCATE takes table names only"));
     }
+    let mut tables: Vec<Arc<Table>> = Vec::new();
     for target in &truncate.table_names {
         let name = names::relation_name(&target.name, &planner.database)?;
         match names::find(transaction.definitions(), &planner.search_path, &name)?.cloned() {
-            Some(Relation::Table(table)) => {
-                transaction.truncate(&table).await?;
-                if restarts {
-                    transaction.restart_owned_sequences(table.def.oid)?;
+            Some(Relation::Table(table)) if table.def.materialized.is_none() => {
+                if !tables.iter().any(|known| known.def.oid == table.def.oid) {
+                    tables.push(table);
                 }
             }
             Some(_) => {
@@ -679,5 +710,16 @@ async fn run_truncate(
             None => return Err(names::undefined_relation(&name)),
         }
     }
-    Ok(Defined::tag("TRUNCATE TABLE"))
+    for table in foreign_keys::truncated_with(transaction, truncate, &tables)? {
+        let notice = format!("truncate cascades to table \"{}\"", table.def.name);
+        defined = defined.with_notice(notice);
+        tables.push(table);
+    }
+    for table in tables {
+        transaction.truncate(&table).await?;
+        if restarts {
+            transaction.restart_owned_sequences(table.def.oid)?;
+        }
+    }
+    Ok(defined)
 }

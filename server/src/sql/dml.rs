@@ -167,6 +167,9 @@ impl Target {
             .cloned()
             .unwrap_or_else(|| quoted(&relation_name.name));
         match planner.find_relation(&relation_name)? {
+            Some((Relation::Table(table), _)) if table.def.materialized.is_some() => {
+                Err(unchangeable(table))
+            }
             Some((Relation::Table(table), Part::All)) => Ok(Self {
                 table: Arc::clone(table),
                 alias,
@@ -285,6 +288,14 @@ impl Target {
         let schema = Arc::new(arrow::datatypes::Schema::new(fields));
         Ok(RecordBatch::try_new(schema, columns)?)
     }
+}
+
+/// 42809 for a materialized view, which only REFRESH writes to.
+fn unchangeable(view: &Table) -> PgError {
+    PgError::new(
+        sqlstate::WRONG_OBJECT_TYPE,
+        format!("cannot change materialized view \"{}\"", view.def.name),
+    )
 }
 
 /// The query that RETURNING stands for, over `rows`.

@@ -143,6 +143,7 @@ impl VisitorMut for Normalizer {
         casts::cast(expr);
         functions::keyword(expr);
         functions::listening_channels(expr);
+        functions::partition_ancestors(expr);
         functions::strip_schema(expr);
         functions::field_access(expr);
         functions::timezone(expr);

@@ -14,6 +14,7 @@ use crate::error::{PgError, Result, sqlstate};
 use crate::sql::dialect::{PLAIN_DIALECT, dialect_of};
 use crate::sql::precedence;
 
+pub mod constraints;
 pub mod cursors;
 mod deferrable;
 pub mod definitions;
@@ -22,6 +23,7 @@ pub mod like;
 pub mod maintenance;
 pub mod two_phase;
 
+use constraints::SetConstraints;
 use cursors::Fetch;
 pub use deferrable::DEFERRABLE;
 use definitions::Definition;
@@ -52,6 +54,8 @@ pub enum Tree {
     CreateLike(Box<CreateTableLike>),
     /// `VACUUM` and `ANALYZE`.
     Maintain(Maintenance),
+    /// `SET CONSTRAINTS`.
+    SetConstraints(SetConstraints),
 }
 
 /// `CREATE EXTERNAL TABLE [IF NOT EXISTS] name STORED AS format LOCATION 'url'`.
@@ -276,6 +280,9 @@ fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
     if let Some(maintenance) = maintenance::maintenance(parser)? {
         return Ok(Tree::Maintain(maintenance));
     }
+    if let Some(set) = constraints::set_constraints(parser)? {
+        return Ok(Tree::SetConstraints(set));
+    }
     if let Some(reset) = reset_authorization(parser) {
         return Ok(Tree::Sql(Box::new(reset)));
     }
@@ -292,6 +299,12 @@ fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
         Some(declare) => declare,
         None => parser.parse_statement()?,
     };
+    if let Statement::CreateView(create) = &mut statement
+        && create.materialized
+    {
+        // What the parser has no place for.
+        create.with_no_schema_binding = !definitions::with_data(parser);
+    }
     depth::limit(&mut statement)?;
     precedence::restore(&mut statement);
     let statement = into_to_create(statement);
@@ -372,10 +385,7 @@ fn table_as_with_names(parser: &mut Parser<'_>) -> Result<CreateTable, ParserErr
     };
     parser.expect_keyword(Keyword::AS)?;
     let query = parser.parse_query()?;
-    let no_data = parser.parse_keywords(&[Keyword::WITH, Keyword::NO, Keyword::DATA]);
-    if !no_data {
-        let _data = parser.parse_keywords(&[Keyword::WITH, Keyword::DATA]);
-    }
+    let no_data = !definitions::with_data(parser);
     let columns = names.into_iter().map(|name| ColumnDef {
         name,
         data_type: DataType::Unspecified,

@@ -105,6 +105,7 @@ async fn execute(session: &Session, transaction: &mut Transaction, sql: &str) ->
     };
     let mut planner = session.planner_of(transaction);
     let changed = dml::run(&mut planner, transaction, statement).await?;
+    session.finish(transaction).await?;
     let rows = changed
         .tag
         .rsplit(' ')

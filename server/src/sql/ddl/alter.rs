@@ -25,6 +25,7 @@ use sqlparser::ast::{
 use super::alter_default::{self, Missing};
 use super::alter_rewrite::Rewrite;
 use super::alter_views::{Cause, Dependents};
+use super::foreign_keys::{self, Declared};
 use super::index::Unique;
 use super::{
     ColumnSequence, Defined, NewColumn, Options, alter_checks, closing_rule, column_definition,
@@ -72,6 +73,7 @@ pub(super) async fn run(
         fill: None,
         filled: false,
         examined: Vec::new(),
+        declared: Vec::new(),
         rewrite: Rewrite::default(),
         cause: Cause::default(),
         cascade: true,
@@ -81,10 +83,11 @@ pub(super) async fn run(
         change.act(planner, transaction, &table, action).await?;
     }
     let Change {
-        edit,
+        mut edit,
         fill,
         filled,
         examined,
+        declared,
         rewrite,
         cause,
         cascade,
@@ -92,8 +95,16 @@ pub(super) async fn run(
     } = change;
     defined.notices.extend(notices);
     // IF EXISTS and the like ask for nothing: no writer has to lose to that.
-    if !edit.differs_from(&table.def) && rewrite.is_empty() {
+    if !edit.differs_from(&table.def) && rewrite.is_empty() && declared.is_empty() {
         return Ok(defined);
+    }
+    if cascade {
+        edit.drop_lost_self_references(rewrite.drops_key());
+        let mut def = edit.def().clone();
+        if rewrite.drops_key() {
+            def.primary_key = None;
+        }
+        transaction.drop_lost_references(&def)?;
     }
     let checked = edit.perhaps_null().to_vec();
     // Where rows are looked at, others must not write meanwhile.
@@ -120,6 +131,7 @@ pub(super) async fn run(
         let applied = rewrite.apply(planner, transaction, &altered).await;
         applied.map_err(|error| in_schema(transaction, &altered, error))?;
     }
+    foreign_keys::add(planner, transaction, altered.def.oid, declared, true).await?;
     for view in dependents.changed(planner, &cause)? {
         if !cascade || !cause.only_drops() {
             return Err(cause.refusal(&table.def.name, &view.name));
@@ -166,9 +178,12 @@ fn find(
 ) -> Result<Option<Arc<Table>>> {
     let name = names::relation_name(&alter.name, &planner.database)?;
     match names::find(transaction.definitions(), &planner.search_path, &name) {
-        Ok(Some(Relation::Table(table))) => Ok(Some(Arc::clone(table))),
+        Ok(Some(Relation::Table(table))) if table.def.materialized.is_none() => {
+            Ok(Some(Arc::clone(table)))
+        }
         Ok(Some(other)) => {
             let kind = match other {
+                Relation::Table(_) => "materialized views",
                 Relation::View(_) => "views",
                 Relation::Sequence(_) => "sequences",
                 _ => "foreign tables",
@@ -235,6 +250,8 @@ struct Change {
     filled: bool,
     /// CHECK constraints that the rows have to be looked at for.
     examined: Vec<CheckDef>,
+    /// FOREIGN KEY constraints that come.
+    declared: Vec<Declared>,
     /// What changes about the rows.
     rewrite: Rewrite,
     cause: Cause,
@@ -282,12 +299,24 @@ impl Change {
                 self.rewrite.add_unique(Unique::new(unique, None, None)?);
                 Ok(())
             }
+            AlterTableOperation::AddConstraint {
+                constraint: TableConstraint::ForeignKey(foreign_key),
+                not_valid: false,
+            } => {
+                self.declared.push(Declared::new(foreign_key, None, None)?);
+                Ok(())
+            }
             AlterTableOperation::AddConstraint { constraint, .. } => {
                 Err(unsupported_constraint(constraint))
             }
             AlterTableOperation::DropConstraint {
-                if_exists, name, ..
-            } => self.drop_constraint(name, *if_exists),
+                if_exists,
+                name,
+                drop_behavior,
+            } => {
+                self.cascade &= *drop_behavior == Some(DropBehavior::Cascade);
+                self.drop_constraint(name, *if_exists)
+            }
             AlterTableOperation::OwnerTo { new_owner } => check_owner(new_owner),
             AlterTableOperation::DropColumn {
                 column_names,
@@ -378,11 +407,13 @@ impl Change {
             key,
             uniques,
             checks,
+            foreign_keys,
             sequence: wanted,
         } = column_definition(planner, column, &def.columns)?;
         for unique in uniques {
             self.rewrite.add_unique(unique);
         }
+        self.declared.extend(foreign_keys);
         if let Some(constraint) = key {
             self.rewrite.add_key(table, constraint, vec![name])?;
         }
@@ -431,6 +462,12 @@ impl Change {
         if let Some(check) = def.checks.iter().find(|check| check.name == name) {
             let oid = check.oid;
             self.edit.drop_check(oid);
+            return Ok(());
+        }
+        let mut foreign_keys = def.foreign_keys.iter();
+        if let Some(key) = foreign_keys.find(|key| key.name == name) {
+            let oid = key.oid;
+            self.edit.drop_foreign_key(oid);
             return Ok(());
         }
         let mut unique = def

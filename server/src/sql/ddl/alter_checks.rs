@@ -103,7 +103,7 @@ fn made_up(
 }
 
 /// Names of a table's constraints.
-fn constraint_names(def: &TableDef) -> impl Iterator<Item = &str> {
+pub(super) fn constraint_names(def: &TableDef) -> impl Iterator<Item = &str> {
     let key = def.primary_key.iter().map(|key| key.name.as_str());
     let unique = def
         .indexes
@@ -111,7 +111,8 @@ fn constraint_names(def: &TableDef) -> impl Iterator<Item = &str> {
         .filter(|index| index.constraint_oid.is_some());
     let unique = unique.map(|index| index.name.as_str());
     let checks = def.checks.iter().map(|check| check.name.as_str());
-    key.chain(unique).chain(checks)
+    let foreign_keys = def.foreign_keys.iter().map(|key| key.name.as_str());
+    key.chain(unique).chain(checks).chain(foreign_keys)
 }
 
 /// The constraint that ALTER TABLE adds.

@@ -47,6 +47,11 @@ pub(super) struct Rewrite {
 }
 
 impl Rewrite {
+    pub(super) fn drops_key(&self) -> bool {
+        self.drops_key
+    }
+
+    /// The primary key goes.
     pub(super) fn drop_key(&mut self) {
         self.drops_key = true;
     }

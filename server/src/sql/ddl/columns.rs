@@ -5,9 +5,10 @@ use nyala_catalog::definitions::ColumnDef;
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::{ColumnOption, Expr};
 
+use super::foreign_keys::Declared;
 use super::index::Unique;
 use super::sequence::{self, ColumnSequence};
-use super::{alter_checks, check_key_options, no_foreign_keys};
+use super::{alter_checks, check_key_options};
 use crate::error::{PgError, Result, sqlstate};
 use crate::sql::parse::definitions::SequenceOptions;
 use crate::sql::planner::Planner;
@@ -21,6 +22,8 @@ pub(super) struct NewColumn {
     pub(super) uniques: Vec<Unique>,
     /// Its CHECK constraints, with the names they were given.
     pub(super) checks: Vec<(Option<String>, Expr)>,
+    /// What it references.
+    pub(super) foreign_keys: Vec<Declared>,
     /// The sequence that its values come from.
     pub(super) sequence: Option<ColumnSequence>,
 }
@@ -55,6 +58,7 @@ pub(super) fn column_definition(
     let mut key = None;
     let mut uniques = Vec::new();
     let mut checks = Vec::new();
+    let mut foreign_keys = Vec::new();
     let of_table = |message: &str| {
         PgError::syntax(format!(
             "{message} for column \"{}\"",
@@ -92,7 +96,11 @@ pub(super) fn column_definition(
                 let name = option.name.as_ref().map(names::fold).or(name);
                 checks.push((name, condition));
             }
-            ColumnOption::ForeignKey(_) => return Err(no_foreign_keys()),
+            ColumnOption::ForeignKey(constraint) => {
+                let named = option.name.as_ref();
+                let column = Some(definition.name.as_str());
+                foreign_keys.push(Declared::new(constraint, named, column)?);
+            }
             ColumnOption::PrimaryKey(primary) => {
                 check_key_options(primary)?;
                 key = Some(option.name.as_ref().map(names::fold));
@@ -114,6 +122,7 @@ pub(super) fn column_definition(
         key,
         uniques,
         checks,
+        foreign_keys,
         sequence,
     })
 }

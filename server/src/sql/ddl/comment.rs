@@ -49,9 +49,10 @@ pub(super) fn run(
             database.oid
         }
         CommentObject::Index => on_index(planner, transaction, name)?,
-        CommentObject::Table | CommentObject::View | CommentObject::Sequence => {
-            relation_of_kind(planner, transaction, kind, name)?
-        }
+        CommentObject::Table
+        | CommentObject::View
+        | CommentObject::MaterializedView
+        | CommentObject::Sequence => relation_of_kind(planner, transaction, kind, name)?,
         other => {
             return Err(PgError::unsupported(format!(
                 "COMMENT ON {other} is not supported"
@@ -73,10 +74,18 @@ fn relation_of_kind(
     let relation = names::find(definitions, &planner.search_path, &name)?
         .ok_or_else(|| names::undefined_relation(&name))?;
     let (fits, word) = match kind {
+        CommentObject::MaterializedView => {
+            let fits =
+                matches!(relation, Relation::Table(table) if table.def.materialized.is_some());
+            (fits, "a materialized view")
+        }
         CommentObject::View => (matches!(relation, Relation::View(_)), "a view"),
         CommentObject::Sequence => (matches!(relation, Relation::Sequence(_)), "a sequence"),
         _ => {
-            let tables = matches!(relation, Relation::Table(_) | Relation::External(_));
+            let tables = match relation {
+                Relation::Table(table) => table.def.materialized.is_none(),
+                other => matches!(other, Relation::External(_)),
+            };
             (tables, "a table")
         }
     };
@@ -184,7 +193,11 @@ pub(super) fn on_constraint(
         .checks
         .iter()
         .map(|check| (&check.name, Some(check.oid)));
-    let mut all = key.chain(unique).chain(checks);
+    let foreign_keys = def
+        .foreign_keys
+        .iter()
+        .map(|key| (&key.name, Some(key.oid)));
+    let mut all = key.chain(unique).chain(checks).chain(foreign_keys);
     let found = all.find_map(|(name, oid)| oid.filter(|_| *name == wanted));
     let oid = found.ok_or_else(|| {
         PgError::new(

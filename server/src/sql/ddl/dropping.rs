@@ -19,6 +19,15 @@ pub(super) fn drop_all(
     cascade: bool,
 ) -> Result<Defined> {
     let mut defined = Defined::tag(&format!("DROP {object_type}"));
+    if object_type == ObjectType::Table && names.len() > 1 {
+        let mut together = Vec::with_capacity(names.len());
+        for name in names {
+            let name = names::relation_name(name, &planner.database)?;
+            let found = find_to_drop(planner, transaction, &name, true)?;
+            together.extend(found.map(|relation| relation.oid()));
+        }
+        transaction.drop_foreign_keys_among(&together)?;
+    }
     for name in names {
         if object_type == ObjectType::Schema {
             let name = names::single_name(name)?;
@@ -43,7 +52,10 @@ pub(super) fn drop_all(
         let kind = object_type.to_string().to_lowercase();
         match find_to_drop(planner, transaction, &name, if_exists)? {
             Some(relation) => {
+                let is_materialized = matches!(&relation,
+                    Relation::Table(table) if table.def.materialized.is_some());
                 let fits = match relation {
+                    _ if is_materialized => object_type == ObjectType::MaterializedView,
                     Relation::View(_) => object_type == ObjectType::View,
                     Relation::Sequence(_) => object_type == ObjectType::Sequence,
                     _ => object_type == ObjectType::Table,
@@ -54,6 +66,9 @@ pub(super) fn drop_all(
                         format!("\"{}\" is not a {kind}", name.name),
                     )
                     .with_hint(match relation {
+                        _ if is_materialized => {
+                            "Use DROP MATERIALIZED VIEW to remove a materialized view."
+                        }
                         Relation::View(_) => "Use DROP VIEW to remove a view.",
                         Relation::Sequence(_) => "Use DROP SEQUENCE to remove a sequence.",
                         _ => "Use DROP TABLE to remove a table.",

@@ -65,6 +65,7 @@ pub async fn create(
         indexes: Vec::new(),
         checks: Vec::new(),
         on_commit: on_commit.unwrap_or_default(),
+        materialized: None,
     };
     if let Relation::Table(table) = &source {
         let def = &table.def;

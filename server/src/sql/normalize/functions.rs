@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, CastKind, DataType, Expr, FunctionArguments, Ident, ObjectName, Select, SelectItem,
-    TableFactor, TableWithJoins, TimezoneInfo, Value, visit_expressions, visit_expressions_mut,
+    AccessExpr, ArrayElemTypeDef, CastKind, DataType, Expr, FunctionArguments, Ident, ObjectName,
+    Select, SelectItem, TableFactor, TableWithJoins, TimezoneInfo, Value, visit_expressions,
+    visit_expressions_mut,
 };
 
 use crate::pg_catalog;
@@ -55,6 +56,28 @@ pub fn listening_channels(expr: &mut Expr) {
     {
         let channels = build::call("nyala_listening_channels", Vec::new());
         *expr = build::call("unnest", vec![channels]);
+    }
+}
+
+/// `pg_partition_ancestors(x)` returns a set, which is empty: no table has partitions.
+pub fn partition_ancestors(expr: &mut Expr) {
+    if let Expr::Function(function) = expr
+        && system_name(&function.name).as_deref() == Some("pg_partition_ancestors")
+    {
+        let none = Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(Expr::Array(sqlparser::ast::Array {
+                elem: Vec::new(),
+                named: true,
+            })),
+            data_type: DataType::Array(ArrayElemTypeDef::SquareBracket(
+                Box::new(DataType::Integer(None)),
+                None,
+            )),
+            array: false,
+            format: None,
+        };
+        *expr = build::call("unnest", vec![none]);
     }
 }
 

@@ -31,6 +31,24 @@ pub enum Definition {
         /// Its new name.
         rename: Option<Ident>,
     },
+    /// `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name [WITH [NO] DATA]`
+    RefreshView {
+        /// Name of the view.
+        name: ObjectName,
+        /// Whether readers must not be kept waiting.
+        concurrently: bool,
+        /// Whether it has rows then.
+        with_data: bool,
+    },
+    /// `ALTER MATERIALIZED VIEW [IF EXISTS] name RENAME TO …`
+    RenameMaterialized {
+        /// Name of the view.
+        name: ObjectName,
+        /// Whether a missing one is no error.
+        if_exists: bool,
+        /// Its new name.
+        rename: Ident,
+    },
     /// `COMMENT ON CONSTRAINT name ON table IS …`
     CommentOnConstraint {
         /// Name of the constraint.
@@ -48,6 +66,8 @@ impl Definition {
         match self {
             Self::CreateSequence { .. } => "CREATE SEQUENCE",
             Self::AlterSequence { .. } => "ALTER SEQUENCE",
+            Self::RefreshView { .. } => "REFRESH MATERIALIZED VIEW",
+            Self::RenameMaterialized { .. } => "ALTER MATERIALIZED VIEW",
             Self::CommentOnConstraint { .. } => "COMMENT",
         }
     }
@@ -76,6 +96,15 @@ pub struct SequenceOptions {
     pub owned_by: Option<Option<ObjectName>>,
 }
 
+/// Whether `WITH NO DATA` does not follow; `WITH DATA` may.
+pub fn with_data(parser: &mut Parser<'_>) -> bool {
+    if parser.parse_keywords(&[Keyword::WITH, Keyword::NO, Keyword::DATA]) {
+        return false;
+    }
+    let _said = parser.parse_keywords(&[Keyword::WITH, Keyword::DATA]);
+    true
+}
+
 /// Looks ahead for a statement of this file; consumes nothing otherwise.
 pub fn definition(parser: &mut Parser<'_>) -> Result<Option<Definition>, ParserError> {
     for temporary in [&[][..], &[Keyword::TEMP], &[Keyword::TEMPORARY]] {
@@ -102,6 +131,26 @@ pub fn definition(parser: &mut Parser<'_>) -> Result<Option<Definition>, ParserE
             name,
             if_exists,
             options: sequence_options(parser)?,
+            rename,
+        }));
+    }
+    if parser.parse_keywords(&[Keyword::REFRESH, Keyword::MATERIALIZED, Keyword::VIEW]) {
+        let concurrently = parser.parse_keyword(Keyword::CONCURRENTLY);
+        let name = parser.parse_object_name(false)?;
+        return Ok(Some(Definition::RefreshView {
+            name,
+            concurrently,
+            with_data: with_data(parser),
+        }));
+    }
+    if parser.parse_keywords(&[Keyword::ALTER, Keyword::MATERIALIZED, Keyword::VIEW]) {
+        let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+        let name = parser.parse_object_name(false)?;
+        parser.expect_keywords(&[Keyword::RENAME, Keyword::TO])?;
+        let rename = parser.parse_identifier()?;
+        return Ok(Some(Definition::RenameMaterialized {
+            name,
+            if_exists,
             rename,
         }));
     }
