@@ -234,10 +234,36 @@ fn compile(
 /// A condition as PostgreSQL shows it: operators in parentheses, literals with their types.
 pub fn shown(condition: &str, columns: &[ColumnDef], pretty: bool) -> String {
     match parse::parse_expression(condition) {
-        Ok(expr) if pretty => plain(&expr, columns),
+        Ok(expr) if pretty => bare_casts(&plain(&expr, columns)),
         Ok(expr) => show(&expr, columns),
         Err(_) => format!("({condition})"),
     }
+}
+
+/// A shown condition without the parentheses around single operands of casts: `(1)::numeric` is `1::numeric`.
+fn bare_casts(shown: &str) -> String {
+    let mut bare = String::with_capacity(shown.len());
+    let mut rest = shown;
+    let mut quoted = false;
+    while let Some(first) = rest.chars().next() {
+        quoted ^= first == '\'';
+        let operand = match (first, quoted) {
+            ('(', false) => rest.get(1..).and_then(|inner| inner.split_once(")::")),
+            _ => None,
+        };
+        match operand {
+            Some((inner, behind)) if !inner.contains(['(', ' ', ',']) => {
+                bare.push_str(inner);
+                bare.push_str("::");
+                rest = behind;
+            }
+            _ => {
+                bare.push(first);
+                rest = rest.get(first.len_utf8()..).unwrap_or_default();
+            }
+        }
+    }
+    bare
 }
 
 /// The same without the parentheses that precedence makes needless.
@@ -346,7 +372,11 @@ fn show(expr: &Expr, columns: &[ColumnDef]) -> String {
         Expr::UnaryOp {
             op: UnaryOperator::Minus,
             expr,
-        } => format!("'-{expr}'::integer"),
+        } => match number(expr) {
+            Some(digits) if has_fraction(digits) => format!("'-{digits}'::numeric"),
+            Some(digits) => format!("'-{digits}'::integer"),
+            None => format!("(- {})", show_one(expr)),
+        },
         Expr::IsNull(inner) => format!("({} IS NULL)", show_one(inner)),
         Expr::IsNotNull(inner) => format!("({} IS NOT NULL)", show_one(inner)),
         Expr::Between {
@@ -437,29 +467,52 @@ fn column_type<'a>(expr: &Expr, columns: &'a [ColumnDef]) -> Option<&'a SqlType>
 /// One side of a comparison: PostgreSQL shows the casts that the other side's type brings.
 fn operand(expr: &Expr, other: &Expr, columns: &[ColumnDef]) -> String {
     let shown = show(expr, columns);
-    let literal = |expr: &Expr| match expr {
+    let text = match expr {
         Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(text.clone()),
-            Value::Number(number, _) => Some(number.clone()),
+            Value::SingleQuotedString(text) => Some(text.replace('\'', "''")),
             _ => None,
         },
         _ => None,
     };
+    let whole = |ty: &SqlType| matches!(ty, SqlType::Int2 | SqlType::Int4 | SqlType::Int8);
     match (column_type(expr, columns), column_type(other, columns)) {
         (Some(SqlType::Varchar(_)), _) => format!("({shown})::text"),
+        (Some(ty), _) if whole(ty) && number(other).is_some_and(has_fraction) => {
+            format!("({shown})::numeric")
+        }
         (None, Some(SqlType::Text | SqlType::Varchar(_))) => shown,
-        (None, Some(SqlType::Int2 | SqlType::Int4 | SqlType::Int8)) => shown,
-        (None, Some(ty @ SqlType::Numeric(_))) => match literal(expr) {
-            Some(text) if matches!(expr, Expr::Value(_)) => {
-                let _ = ty;
-                format!("({text})::numeric")
-            }
-            _ => shown,
-        },
-        (None, Some(ty)) => match literal(expr) {
-            Some(text) => format!("'{}'::{}", text.replace('\'', "''"), ty),
-            None => shown,
+        (None, Some(ty)) => match (number(expr), text) {
+            (Some(_), _) if whole(ty) => shown,
+            (Some(digits), _) => match ty {
+                SqlType::Numeric(_) if has_fraction(digits) => shown,
+                SqlType::Numeric(_) => format!("({shown})::numeric"),
+                // Numbers of any kind are compared as this with both types of floating-point numbers.
+                _ => format!("({shown})::double precision"),
+            },
+            (None, Some(text)) => format!("'{text}'::{ty}"),
+            (None, None) => shown,
         },
         _ => shown,
     }
+}
+
+/// The digits of a number, negative or not.
+fn number(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Nested(inner)
+        | Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: inner,
+        } => number(inner),
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => Some(digits.as_str()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a number is `numeric` where it stands.
+fn has_fraction(digits: &str) -> bool {
+    digits.contains(['.', 'e', 'E'])
 }
