@@ -14,9 +14,9 @@
 //!   PostgreSQL runs the checks in between, and so refuses some deletions that leave nothing behind.
 //!
 //! **Against others.** A transaction sees its snapshot: one that adds a reference and one that takes the key away do not see each
-//! other. So both tell the committer, which compares ([`Marks`]): a reference that is *held* fails if its key has *gone* since
+//! other. So both tell the committer, which compares (`Marks`): a reference that is *held* fails if its key has *gone* since
 //! the transaction's snapshot, and the other way round. Two that hold one key do not conflict, nor does a change of the referenced
-//! row that leaves its key. Beyond [`KEYS_MARKED_MAX`] keys a transaction marks the whole key space instead of each key. A
+//! row that leaves its key. Beyond 65,536 keys a transaction marks the whole key space instead of each key. A
 //! definition that comes conflicts with whoever has written to one of the two tables meanwhile, and TRUNCATE and DROP of the
 //! referenced table with whoever has added references: writers rely on the definitions of both tables. A table that is written anew
 //! has new key spaces, and gives up those that it had.
