@@ -36,6 +36,26 @@ impl References {
         self.missing.is_empty() && self.gone.is_empty() && self.unreferenced.is_empty()
     }
 
+    /// Keys that have gone, with all others of the same key that went in the same way: the referencing rows are searched once.
+    fn next_gone(&mut self) -> Result<Option<Gone>> {
+        let Some(first) = self.gone.pop_front() else {
+            return Ok(None);
+        };
+        let waiting = mem::take(&mut self.gone).into_iter();
+        let (alike, others): (Vec<_>, Vec<_>) = waiting.partition(|gone| first.is_like(gone));
+        self.gone = others.into();
+        let all = || std::iter::once(&first).chain(&alike);
+        let old = concat_batches(&first.old.schema(), all().map(|gone| &gone.old))?;
+        let new = match &first.new {
+            Some(new) => {
+                let all = all().filter_map(|gone| gone.new.as_ref());
+                Some(concat_batches(&new.schema(), all)?)
+            }
+            None => None,
+        };
+        Ok(Some(Gone { old, new, ..first }))
+    }
+
     fn is_deferred(&self, key: &ForeignKeyDef) -> bool {
         let said = self.deferred.get(&key.oid).copied().or(self.deferred_all);
         key.deferrable && said.unwrap_or(key.initially_deferred)
@@ -58,6 +78,13 @@ struct Gone {
     old: RecordBatch,
     /// What the rows have now, unless they were deleted.
     new: Option<RecordBatch>,
+}
+
+impl Gone {
+    fn is_like(&self, other: &Self) -> bool {
+        (self.table, self.index) == (other.table, other.index)
+            && self.new.is_some() == other.new.is_some()
+    }
 }
 
 /// Keys that no row of a constraint may reference.
@@ -315,7 +342,7 @@ impl Transaction {
     }
 
     async fn settle(&mut self, at_commit: bool) -> Result<()> {
-        while let Some(gone) = self.changes.references.gone.pop_front() {
+        while let Some(gone) = self.changes.references.next_gone()? {
             let referencing = self.referencing(gone.table, gone.index);
             for (table, foreign_key) in referencing {
                 let action = match gone.new {
