@@ -60,8 +60,8 @@ pub use row_checks::{CheckDef, RowCheck, RowChecks};
 pub use row_codec::ROW_NUMBER_COLUMN;
 pub use table_edit::TableEdit;
 pub use transaction::{
-    Arbiter, BulkInsert, Conflicting, Existing, NewForeignKey, NewIndex, NewMaterialized,
-    NewSequence, NewTable, NewView, ReadView, Rewritten, Savepoint, Transaction,
+    Arbiter, BulkInsert, Conflicting, Existing, NewIndex, NewMaterialized, NewSequence, NewTable,
+    NewView, ReadView, Rewritten, Savepoint, Transaction,
 };
 pub use types::SqlType;
 pub use widening::widens;

@@ -35,7 +35,6 @@ pub use alter::Rewritten;
 pub use bulk::BulkInsert;
 pub use ddl::{NewMaterialized, NewTable, NewView};
 pub use dml::Existing;
-pub use foreign_key::NewForeignKey;
 pub(crate) use index::duplicated;
 pub use index::{Arbiter, Conflicting, NewIndex};
 pub use sequence::NewSequence;

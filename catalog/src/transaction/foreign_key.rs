@@ -5,53 +5,16 @@ use std::sync::Arc;
 use super::{Rewritten, Transaction};
 use crate::definitions::{Oid, Relation, Table, TableDef};
 use crate::error::{CatalogError, ErrorKind, Result};
-use crate::foreign_key::{ForeignKeyDef, KeyOf, ReferentialAction};
+use crate::foreign_key::{ForeignKeyDef, KeyOf};
 use crate::table_edit::retyped_key;
-
-/// What a FOREIGN KEY constraint asks for.
-#[derive(Debug, Clone)]
-pub struct NewForeignKey {
-    /// Name.
-    pub name: String,
-    /// Positions of the referencing columns.
-    pub columns: Vec<usize>,
-    /// OID of the referenced table.
-    pub referenced: Oid,
-    /// OID of the referenced key's index.
-    pub index: Oid,
-    /// For each of `columns` the place of its counterpart among the columns of the key.
-    pub places: Vec<usize>,
-    /// What a deletion does.
-    pub on_delete: ReferentialAction,
-    /// What a change of the key does.
-    pub on_update: ReferentialAction,
-    /// MATCH FULL.
-    pub match_full: bool,
-    /// Whether it can be checked at the commit.
-    pub deferrable: bool,
-    /// Whether it is, unless the transaction says otherwise.
-    pub initially_deferred: bool,
-}
 
 impl Transaction {
     /// Adds a constraint to a table. The caller looks at the rows that exist; the commit fails if others write to one of the two
     /// tables meanwhile.
-    pub fn add_foreign_key(&mut self, table: &Table, new: NewForeignKey) -> Result<Arc<Table>> {
+    pub fn add_foreign_key(&mut self, table: &Table, new: ForeignKeyDef) -> Result<Arc<Table>> {
         let mut def = table.def.clone();
         let referenced = new.referenced;
-        def.foreign_keys.push(ForeignKeyDef {
-            oid: self.new_oid(),
-            name: new.name,
-            columns: new.columns,
-            referenced,
-            index: new.index,
-            places: new.places,
-            on_delete: new.on_delete,
-            on_update: new.on_update,
-            match_full: new.match_full,
-            deferrable: new.deferrable,
-            initially_deferred: new.initially_deferred,
-        });
+        def.foreign_keys.push(new);
         def.foreign_keys.sort_by(|a, b| a.name.cmp(&b.name));
         let changed = self.redefine(def)?;
         self.rely_on_rows(&changed);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::Expr as PlanExpr;
+use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan};
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{
     BOOTSTRAP_ROLE_OID, ColumnDef, Oid, Relation, Schedules, Table, arrow_schema,
@@ -440,9 +440,20 @@ async fn create_table(
     if create.without_rowid {
         return Ok(Defined::tag("CREATE TABLE AS").with_warnings(warnings));
     }
-    let mut stream = query::run_plan(planner, &plan).await?;
-    let target = Target::of(&table);
-    let mut insert = transaction.begin_insert(&table).await?;
+    let count = insert_rows_of(planner, transaction, &table, &plan).await?;
+    Ok(Defined::tag(&format!("SELECT {count}")).with_warnings(warnings))
+}
+
+/// Writes a query's rows to a new table; returns how many.
+async fn insert_rows_of(
+    planner: &mut Planner,
+    transaction: &mut Transaction,
+    table: &Arc<Table>,
+    plan: &LogicalPlan,
+) -> Result<usize> {
+    let mut stream = query::run_plan(planner, plan).await?;
+    let target = Target::of(table);
+    let mut insert = transaction.begin_insert(table).await?;
     let mut count = 0;
     while let Some(batch) = stream.try_next().await? {
         count += batch.num_rows();
@@ -450,7 +461,7 @@ async fn create_table(
         transaction.add_rows(&mut insert, rows).await?;
     }
     transaction.finish_insert(insert).await?;
-    Ok(Defined::tag(&format!("SELECT {count}")).with_warnings(warnings))
+    Ok(count)
 }
 
 /// Whether a column is only named, as in CREATE TABLE AS.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use nyala_catalog::definitions::{Oid, Relation, Table};
-use nyala_catalog::foreign_key::{ReferentialAction, can_reference};
+use nyala_catalog::foreign_key::{ForeignKeyDef, ReferentialAction, can_reference};
 use nyala_catalog::types::SqlType;
-use nyala_catalog::{CatalogError, ErrorKind, NewForeignKey, OpenReads, Transaction};
+use nyala_catalog::{CatalogError, ErrorKind, OpenReads, Transaction};
 use sqlparser::ast::{
     ConstraintCharacteristics, ConstraintReferenceMatchKind, DeferrableInitial,
     ForeignKeyConstraint, Ident, ObjectName, ReferentialAction as ActionSyntax, Statement,
@@ -136,7 +136,7 @@ fn resolve(
     transaction: &Transaction,
     table: &Table,
     declared: Declared,
-) -> Result<(Arc<Table>, NewForeignKey)> {
+) -> Result<(Arc<Table>, ForeignKeyDef)> {
     let definitions = transaction.definitions();
     let name = names::relation_name(&declared.table, &planner.database)?;
     let referenced = match names::find(definitions, &planner.search_path, &name)? {
@@ -226,7 +226,8 @@ fn resolve(
         let mut key = key.iter();
         key.position(|of_key| of_key == position)
     });
-    let new = NewForeignKey {
+    let new = ForeignKeyDef {
+        oid: transaction.new_oid(),
         name: constraint,
         columns,
         referenced: referenced.def.oid,

@@ -6,15 +6,13 @@
 
 use std::sync::Arc;
 
-use futures::TryStreamExt;
 use nyala_catalog::definitions::{BOOTSTRAP_ROLE_OID, ColumnDef, Oid, Relation, Table};
 use nyala_catalog::types::SqlType;
 use nyala_catalog::{NewMaterialized, NewTable, Part, TableEdit, Transaction};
 use sqlparser::ast::{CreateTableOptions, CreateView, Ident, ObjectName, Query};
 
-use super::{Defined, place, query_columns, renamed, temporary};
+use super::{Defined, insert_rows_of, place, query_columns, renamed, temporary};
 use crate::error::{PgError, Result, sqlstate};
-use crate::sql::dml::Target;
 use crate::sql::planner::Planner;
 use crate::sql::{names, parse, query};
 
@@ -184,16 +182,7 @@ async fn fill(
     source: &Query,
 ) -> Result<usize> {
     let plan = planner.plan(source, Vec::new())?;
-    let mut stream = query::run_plan(planner, &plan).await?;
-    let target = Target::of(table);
-    let mut insert = transaction.begin_insert(table).await?;
-    let mut count = 0;
-    while let Some(batch) = stream.try_next().await? {
-        count += batch.num_rows();
-        let rows = target.rows(&planner.input, &planner.format, &batch, 0)?;
-        transaction.add_rows(&mut insert, rows).await?;
-    }
-    transaction.finish_insert(insert).await?;
+    let count = insert_rows_of(planner, transaction, table, &plan).await?;
     planner.view = transaction.view().clone();
     Ok(count)
 }
