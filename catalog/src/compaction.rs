@@ -58,7 +58,7 @@ impl DeadRows {
 impl Catalog {
     /// Rows left a keyspace with the commit of a csn. Merges it in the background if that is due.
     pub(crate) fn rows_left(self: &Arc<Self>, space: Space, rows: u64, csn: u64) -> Result<()> {
-        let entries = self.snapshot().approximate_rows(space)? as u64;
+        let entries = self.snapshot().approximate_entries(space)? as u64;
         if self.dead_rows.add(space, rows, entries) {
             let catalog = Arc::downgrade(self);
             tokio::spawn(async move {

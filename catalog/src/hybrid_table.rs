@@ -377,7 +377,9 @@ impl TableProvider for TableScan {
         {
             sides.push(closed);
         }
-        if self.part != Part::Closed {
+        // A side without rows would leave the plan without the bounds that the other one knows.
+        let closed_only = !sides.is_empty() && self.view.has_no_open_rows(&self.table)?;
+        if self.part != Part::Closed && !closed_only {
             let open = self.scan_open(session, &projection, filters, limit);
             sides.extend(open.await?);
         }

@@ -48,6 +48,7 @@ mod shadow_log;
 mod sieve;
 mod table_edit;
 mod table_handles;
+mod table_size;
 mod transaction;
 mod widening;
 mod write_buffer;
@@ -59,6 +60,7 @@ pub use job_log::{JOBS_KEPT, JobRecord, JobStatus};
 pub use row_checks::{CheckDef, RowCheck, RowChecks};
 pub use row_codec::ROW_NUMBER_COLUMN;
 pub use table_edit::TableEdit;
+pub use table_size::RelationSize;
 pub use transaction::{
     Arbiter, BulkInsert, Conflicting, Existing, NewIndex, NewMaterialized, NewSequence, NewTable,
     NewView, ReadView, Rewritten, Savepoint, Transaction,

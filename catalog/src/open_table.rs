@@ -255,7 +255,8 @@ impl ExecutionPlan for OpenScanExec {
         let rows = match &self.range {
             KeyRange::Keys(keys) => keys.len(),
             KeyRange::Range(..) => {
-                usize::try_from(self.view.approximate_rows(&self.table)?).unwrap_or(usize::MAX)
+                let space = self.source.space(self.table.def.storage);
+                self.view.snapshot.estimated_rows(space)?
             }
         };
         let rows = rows.min(self.limit.unwrap_or(usize::MAX));

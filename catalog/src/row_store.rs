@@ -32,6 +32,7 @@ use crate::row_codec::Bytes;
 use crate::storage_failure;
 
 pub(crate) mod generation;
+mod size;
 
 use generation::{Generation, Generations, Loaded, Staged};
 
@@ -230,6 +231,8 @@ pub struct RowStore {
     /// this one when no batch is under way, and everybody reads copies of it.
     latest: RwLock<Latest>,
     keyspaces: Mutex<HashMap<(Space, Generation), Keyspace>>,
+    /// Rows of small spaces.
+    counts: Mutex<size::Counts>,
     /// Why the store takes no more writes.
     broken: OnceLock<CatalogError>,
 }
@@ -251,6 +254,7 @@ impl RowStore {
             latest: RwLock::new(latest),
             database,
             keyspaces: Mutex::new(HashMap::new()),
+            counts: Mutex::new(HashMap::new()),
             broken: OnceLock::new(),
         })
     }
@@ -373,6 +377,7 @@ impl RowStore {
 
     fn drop_keyspace(&self, space: Space, generation: Generation) -> Result<()> {
         let keyspace = self.keyspaces.lock().remove(&(space, generation));
+        self.counts.lock().remove(&(space, generation));
         let name = space.keyspace_name(generation);
         let keyspace = match keyspace {
             Some(keyspace) => keyspace,
@@ -470,13 +475,23 @@ pub struct StoreSnapshot {
 impl StoreSnapshot {
     /// What is read of a space.
     fn at(&self, space: Space) -> Result<(Keyspace, &Snapshot)> {
-        if let (Some(loaded), Space::Rows(storage)) = (&self.loaded, space)
-            && let Some(loaded) = loaded.get(&storage)
-        {
+        if let Some(loaded) = self.of_loaded(space) {
             return Ok((loaded.rows.clone(), &loaded.snapshot));
         }
         let keyspace = self.store.keyspace_at(space, self.generations.of(space))?;
         Ok((keyspace, &self.snapshot))
+    }
+
+    /// The rows of a space that only this snapshot has.
+    fn of_loaded(&self, space: Space) -> Option<&Loaded> {
+        match (&self.loaded, space) {
+            (Some(loaded), Space::Rows(storage)) => loaded.get(&storage),
+            _ => None,
+        }
+    }
+
+    fn loaded_rows(&self, space: Space) -> Option<&Keyspace> {
+        self.of_loaded(space).map(|loaded| &loaded.rows)
     }
 
     /// Has a storage's rows from now on in what was staged for it.
@@ -549,8 +564,8 @@ impl StoreSnapshot {
         }
     }
 
-    /// Rows in a space, as an estimate that counts overwritten and deleted ones too.
-    pub fn approximate_rows(&self, space: Space) -> Result<usize> {
+    /// Entries of a space, overwritten ones and tombstones included.
+    pub fn approximate_entries(&self, space: Space) -> Result<usize> {
         Ok(self.at(space)?.0.approximate_len())
     }
 

@@ -133,14 +133,6 @@ impl ReadView {
     pub fn object_stores(&self) -> &ObjectStores {
         self.catalog.object_stores()
     }
-
-    /// Rows of the table, as an estimate from both parts.
-    pub fn approximate_rows(&self, table: &Table) -> Result<u64> {
-        let open = self
-            .snapshot
-            .approximate_rows(Space::Rows(table.def.storage))?;
-        Ok(open as u64)
-    }
 }
 
 /// A point to roll back to.

@@ -90,6 +90,10 @@ pub struct ServeFlags {
     #[arg(long, env = "NYALA_TLS_KEY", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_key: Option<PathBuf>,
+    /// PEM file with the certificates that sign those of clients; a session then needs TLS and such a certificate
+    #[arg(long, env = "NYALA_TLS_CLIENT_CA", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_client_ca: Option<PathBuf>,
     /// Sessions at a time [default: 100]
     #[arg(long, env = "NYALA_MAX_CONNECTIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +132,8 @@ pub struct DemoFlags {
 pub enum Auth {
     /// SCRAM-SHA-256
     Scram,
+    /// A client certificate whose common name is the role's; needs --tls-client-ca
+    Cert,
     /// No proof; only on a loopback address
     Trust,
 }
@@ -152,6 +158,8 @@ pub struct Settings {
     pub tls_cert: Option<PathBuf>,
     /// Private key.
     pub tls_key: Option<PathBuf>,
+    /// Certificates that sign those of clients.
+    pub tls_client_ca: Option<PathBuf>,
     /// Sessions at a time.
     pub max_connections: usize,
     /// Memory of all queries together.
@@ -172,6 +180,7 @@ impl Settings {
             auth: None,
             tls_cert: None,
             tls_key: None,
+            tls_client_ca: None,
             max_connections: 100,
             query_memory_mb: machine_memory_mb() / 2,
             log: "warn,nyala=info,nyala_catalog=info".to_owned(),
@@ -193,6 +202,12 @@ impl Settings {
         settings.s3 = settings.s3.with_variables(std::env::vars())?;
         if settings.tls_cert.is_some() != settings.tls_key.is_some() {
             return Err("TLS needs both --tls-cert and --tls-key".to_owned());
+        }
+        if settings.tls_client_ca.is_some() && settings.tls_cert.is_none() {
+            return Err("--tls-client-ca needs --tls-cert and --tls-key".to_owned());
+        }
+        if settings.auth == Some(Auth::Cert) && settings.tls_client_ca.is_none() {
+            return Err("--auth cert needs --tls-client-ca".to_owned());
         }
         if settings.max_connections == 0 {
             return Err("max_connections must be at least 1".to_owned());
@@ -334,6 +349,8 @@ mod tests {
     #[test]
     fn a_certificate_needs_its_key() {
         assert!(Settings::load(&flags(&["--tls-cert", "c"]), "d").is_err());
+        assert!(Settings::load(&flags(&["--tls-client-ca", "c"]), "d").is_err());
+        assert!(Settings::load(&flags(&["--auth", "cert"]), "d").is_err());
         assert!(Settings::load(&flags(&["--max-connections", "0"]), "d").is_err());
         assert!(Settings::load(&flags(&["--query-memory-mb", "1"]), "d").is_err());
         let defaults = Settings::load(&flags(&[]), "d").expect("valid");

@@ -30,6 +30,16 @@ pub mod sqlstate {
     pub const SEQUENCE_LIMIT: &str = "2200H";
     /// `null_value_not_allowed`
     pub const NULL_VALUE_NOT_ALLOWED: &str = "22004";
+    /// `invalid_argument_for_power_function`
+    pub const INVALID_ARGUMENT_FOR_POWER_FUNCTION: &str = "2201F";
+    /// `character_not_in_repertoire`
+    pub const CHARACTER_NOT_IN_REPERTOIRE: &str = "22021";
+    /// `array_subscript_error`
+    pub const ARRAY_SUBSCRIPT_ERROR: &str = "2202E";
+    /// `invalid_tablesample_argument`
+    pub const INVALID_TABLESAMPLE_ARGUMENT: &str = "2202H";
+    /// `invalid_regular_expression`
+    pub const INVALID_REGULAR_EXPRESSION: &str = "2201B";
     /// `invalid_datetime_format`
     pub const INVALID_DATETIME_FORMAT: &str = "22007";
     /// `datetime_field_overflow`
@@ -424,10 +434,16 @@ impl From<arrow::error::ArrowError> for PgError {
                 sqlstate::NUMERIC_VALUE_OUT_OF_RANGE,
                 overflow_message(&message),
             ),
+            ArrowError::ComputeError(message) if message.contains(NEGATIVE_ROOT) => {
+                Self::new(sqlstate::INVALID_ARGUMENT_FOR_POWER_FUNCTION, NEGATIVE_ROOT)
+            }
             other => Self::internal(other.to_string()),
         }
     }
 }
+
+/// As DataFusion words it, and PostgreSQL.
+const NEGATIVE_ROOT: &str = "cannot take square root of a negative number";
 
 fn cast_code(message: &str) -> &'static str {
     if message.contains("overflow")
@@ -677,6 +693,8 @@ fn execution_error(message: String) -> PgError {
                 sqlstate::CARDINALITY_VIOLATION,
                 "more than one row returned by a subquery used as an expression",
             );
+        } else if message.contains(NEGATIVE_ROOT) {
+            return PgError::new(sqlstate::INVALID_ARGUMENT_FOR_POWER_FUNCTION, NEGATIVE_ROOT);
         } else if message.contains("Overflow") || message.contains("overflow") {
             sqlstate::NUMERIC_VALUE_OUT_OF_RANGE
         } else if message.contains("parsing") || message.contains("Cannot cast") {

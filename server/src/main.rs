@@ -156,7 +156,8 @@ async fn serve(
     let authentication = authentication(settings.auth, demo.is_some(), address)?;
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(certificate), Some(key)) => {
-            Some(Tls::load(certificate, key).map_err(Failure::configuration)?)
+            let clients = settings.tls_client_ca.as_deref();
+            Some(Tls::load(certificate, key, clients).map_err(Failure::configuration)?)
         }
         _ => None,
     };
@@ -248,6 +249,7 @@ fn authentication(
             address.ip()
         ))),
         Some(Auth::Trust) => Ok(Authentication::Trust),
+        Some(Auth::Cert) => Ok(Authentication::Certificate),
         None if demo && loopback => Ok(Authentication::Trust),
         Some(Auth::Scram) | None => Ok(Authentication::Scram),
     }

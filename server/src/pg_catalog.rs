@@ -20,9 +20,9 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use nyala_catalog::JobRecord;
-use nyala_catalog::definitions::{DatabaseDef, Definitions, Oid, RoleDef};
+use nyala_catalog::definitions::{DatabaseDef, Definitions, Oid, Relation, RoleDef};
 use nyala_catalog::types::SqlType;
+use nyala_catalog::{JobRecord, ReadView, RelationSize};
 
 use crate::error::Result;
 use crate::session::backend::Backend;
@@ -172,15 +172,6 @@ pub struct StatementRow {
     pub from_sql: bool,
 }
 
-/// Rows and bytes a table is estimated to hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SizeEstimate {
-    /// Rows.
-    pub rows: u64,
-    /// Bytes.
-    pub bytes: u64,
-}
-
 /// Reads the history of jobs, for the one relation that shows it.
 pub struct JobSource(Box<dyn Fn() -> Result<Vec<JobRecord>> + Send + Sync>);
 
@@ -203,6 +194,44 @@ impl std::fmt::Debug for JobSource {
     }
 }
 
+/// Measures the tables and indexes of a database, for statements that ask for sizes.
+pub struct SizeSource(Box<dyn Fn() -> HashMap<Oid, RelationSize> + Send + Sync>);
+
+impl SizeSource {
+    /// The sizes of what a view sees. What cannot be measured is left out, which is told as unknown.
+    pub fn of(seen: ReadView) -> Self {
+        Self(Box::new(move || {
+            let mut sizes = HashMap::new();
+            for relation in seen.definitions.relations() {
+                let Relation::Table(table) = relation else {
+                    continue;
+                };
+                if let Ok(Some(size)) = seen.table_size(table) {
+                    sizes.insert(table.def.oid, size);
+                }
+                for index in &table.indexes {
+                    if let Ok(size) = seen.index_size(index) {
+                        sizes.insert(index.def.oid, size);
+                    }
+                }
+            }
+            sizes
+        }))
+    }
+}
+
+impl Default for SizeSource {
+    fn default() -> Self {
+        Self(Box::new(HashMap::new))
+    }
+}
+
+impl std::fmt::Debug for SizeSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SizeSource")
+    }
+}
+
 /// Everything the system relations and functions of one statement know.
 #[derive(Debug)]
 pub struct SystemView {
@@ -222,8 +251,9 @@ pub struct SystemView {
     pub cursors: Vec<CursorRow>,
     /// The session's prepared statements.
     pub statements: Vec<StatementRow>,
-    /// Sizes of tables by OID.
-    pub estimates: HashMap<Oid, SizeEstimate>,
+    /// Measures tables and indexes.
+    pub sizes: SizeSource,
+    measured: OnceLock<HashMap<Oid, RelationSize>>,
     /// The last values of sequences that have given out any, by OID.
     pub sequences: HashMap<Oid, Option<i64>>,
     /// The history of jobs.
@@ -250,12 +280,18 @@ impl SystemView {
             activity: Vec::new(),
             cursors: Vec::new(),
             statements: Vec::new(),
-            estimates: HashMap::new(),
+            sizes: SizeSource::default(),
+            measured: OnceLock::new(),
             sequences: HashMap::new(),
             jobs: JobSource::default(),
             backend: None,
             entries: OnceLock::new(),
         }
+    }
+
+    /// Sizes of tables and of their indexes by OID, of those that are known. They are measured when first asked for.
+    pub fn sizes(&self) -> &HashMap<Oid, RelationSize> {
+        self.measured.get_or_init(|| (self.sizes.0)())
     }
 
     fn entries(&self) -> &entries::Entries {

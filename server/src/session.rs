@@ -23,7 +23,7 @@ use sqlparser::ast::{Query, Statement};
 
 use crate::clock;
 use crate::error::{PgError, Result, sqlstate};
-use crate::pg_catalog::{ActivityRow, JobSource, SessionFacts, SystemView};
+use crate::pg_catalog::{ActivityRow, JobSource, SessionFacts, SizeSource, SystemView};
 use crate::pgwire::copy_format::CopyOptions;
 use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
@@ -726,16 +726,12 @@ impl Session {
                 jobs.retain(|job| job.database == database);
                 Ok(jobs)
             });
+            system.sizes = SizeSource::of(seen.clone());
             for relation in seen.definitions.relations() {
                 if let Relation::Sequence(def) = relation {
                     let position = server.catalog.position(def)?;
                     let last = position.is_called.then_some(position.last);
                     system.sequences.insert(def.oid, last);
-                }
-                if let Relation::Table(table) = relation {
-                    let rows = seen.approximate_rows(table)?;
-                    let estimate = crate::pg_catalog::SizeEstimate { rows, bytes: 0 };
-                    system.estimates.insert(table.def.oid, estimate);
                 }
             }
             Ok(system)

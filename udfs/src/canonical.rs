@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use datafusion::arrow::array::{Array, StringViewArray};
 
 use crate::json_error::JsonError;
-use crate::json_node::{JsonNode, compare_keys};
+use crate::json_node::{JsonNode, compare_keys, write_string};
 use crate::json_reader::{JSON_DEPTH_MAX, JsonReader, Scalar, find_special};
 use crate::verbatim_views::VerbatimViews;
 
@@ -25,6 +25,11 @@ pub fn canonicalize_jsonb(text: &str, out: &mut String) -> Result<(), JsonError>
         JsonNode::parse(text)?.write(out);
     }
     Ok(())
+}
+
+/// Appends a text as a JSON string.
+pub fn quote(text: &str, out: &mut String) {
+    write_string(text, out);
 }
 
 /// Checks that `text` is JSON that [`canonicalize_jsonb`] would accept.

@@ -12,6 +12,10 @@ use datafusion::error::DataFusionError;
 pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
 /// SQLSTATE of an escape that no text can hold (`untranslatable_character`).
 pub const UNTRANSLATABLE_CHARACTER: &str = "22P05";
+/// SQLSTATE of a document of another kind than a function takes (`invalid_parameter_value`).
+pub const INVALID_PARAMETER_VALUE: &str = "22023";
+/// SQLSTATE of NULL where a value has to be (`null_value_not_allowed`).
+pub const NULL_VALUE_NOT_ALLOWED: &str = "22004";
 /// SQLSTATE of nesting beyond the limit (`statement_too_complex`).
 pub const STATEMENT_TOO_COMPLEX: &str = "54001";
 /// SQLSTATE of a value beyond its limit (`program_limit_exceeded`).

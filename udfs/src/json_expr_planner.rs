@@ -1,4 +1,5 @@
-//! Owns the meaning of the JSON operators in SQL: which function stands for `->`, `->>`, `#>`, `#>>`, `@>`, `<@`, `?`, `?|` and `?&`.
+//! Owns the meaning of the JSON operators in SQL: which function stands for `->`, `->>`, `#>`, `#>>`, `@>`, `<@`, `?`, `?|`, `?&`,
+//! `-` and `#-`.
 //!
 //! An operator is taken only where its left side can be a JSON document; `@>` and `<@` between arrays stay DataFusion's. A chain
 //! `body -> 'a' -> 'b' ->> 'c'` becomes one call, so the document is walked once and no value in between is built.
@@ -15,6 +16,7 @@ use datafusion::logical_expr::sqlparser::ast::BinaryOperator;
 use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, ScalarUDF};
 
 use crate::json_contains::JsonContains;
+use crate::json_edit::JsonEdit;
 use crate::json_exists::JsonExists;
 use crate::json_get::JsonGet;
 use crate::json_merge_agg::JsonMergeAgg;
@@ -52,6 +54,11 @@ impl ExprPlanner for JsonExprPlanner {
             BinaryOperator::Question => JsonExists::one().into(),
             BinaryOperator::QuestionPipe => JsonExists::any().into(),
             BinaryOperator::QuestionAnd => JsonExists::all().into(),
+            BinaryOperator::HashMinus => JsonEdit::delete_path().into(),
+            // Text has no difference; a literal is read as what is on the other side.
+            BinaryOperator::Minus if left == Operand::Text && !is_literal(&expr.left) => {
+                JsonEdit::delete().into()
+            }
             _ => return Ok(PlannerResult::Original(expr)),
         };
         let chainable = matches!(expr.op, BinaryOperator::Arrow | BinaryOperator::LongArrow);
@@ -111,6 +118,10 @@ enum Operand {
     /// NULL or a parameter whose type is not known yet.
     Unknown,
     Other,
+}
+
+fn is_literal(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(..))
 }
 
 fn operand(expr: &Expr, schema: &DFSchema) -> Operand {

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::json_args::{coerce_text, form_of, result, rows_to_evaluate, text_column};
-use crate::json_error::JsonError;
+use crate::json_error::{INVALID_PARAMETER_VALUE, JsonError};
 use crate::json_node::JsonNode;
 use crate::json_path::JsonForm;
 
@@ -118,7 +118,7 @@ fn type_name(text: &str, form: JsonForm) -> Result<&'static str, JsonError> {
 
 fn array_length(text: &str) -> Result<i32, JsonError> {
     let refused = |kind: &str| JsonError {
-        sqlstate: "22023",
+        sqlstate: INVALID_PARAMETER_VALUE,
         message: format!("cannot get array length of {kind}"),
         detail: String::new(),
     };

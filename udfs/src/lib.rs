@@ -1,7 +1,7 @@
 //! JSON kernels over Arrow arrays and the DataFusion functions made of them; no table, no session, no clock.
 //!
 //! A `jsonb` column is canonical JSON text ([`canonical`]) in a `Utf8View` column whose field says so ([`pg_type`]). The functions
-//! read ([`json_get`], [`json_exists`], [`json_contains`]), make ([`json_input`]) and merge ([`json_merge_patch`],
+//! read ([`json_get`], [`json_exists`], [`json_contains`]), make ([`json_input`]), take apart, change and merge ([`json_merge_patch`],
 //! [`json_merge_agg`]) such values; [`json_expr_planner`] gives them their operators. All of them are registered by
 //! [`register_all`].
 
@@ -21,6 +21,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 pub mod canonical;
 mod json_args;
 pub mod json_contains;
+mod json_edit;
 pub mod json_error;
 pub mod json_exists;
 pub mod json_expr_planner;
@@ -31,6 +32,7 @@ pub mod json_merge_patch;
 mod json_node;
 mod json_path;
 mod json_reader;
+mod json_sets;
 mod json_shape;
 pub mod pg_type;
 #[cfg(test)]
@@ -41,6 +43,41 @@ mod verbatim_views;
 
 pub use json_error::JsonError;
 pub use json_reader::JSON_DEPTH_MAX;
+pub use json_sets::MemberForm;
+
+/// The elements of an array literal of one dimension such as `{a,NULL,"b c"}`; an unquoted `NULL` is none.
+///
+/// # Errors
+/// SQLSTATE 22P02 if the text is no such literal.
+pub fn array_literal(text: &str) -> std::result::Result<Vec<Option<String>>, JsonError> {
+    json_path::array_literal::parse(text)
+}
+
+/// A member of each object in an array of objects, as text; none where it is null or missing. Errors name `function`.
+///
+/// # Errors
+/// SQLSTATE 22023 for a document that is no array of objects, and those of text that is not JSON.
+pub fn field_of_elements(
+    function: &str,
+    document: &str,
+    field: &str,
+    form: MemberForm,
+) -> std::result::Result<Vec<Option<String>>, JsonError> {
+    json_sets::field_of_elements(function, document, field, form)
+}
+
+/// A member of an object as the only element.
+///
+/// # Errors
+/// As [`field_of_elements`].
+pub fn field_of_object(
+    function: &str,
+    document: &str,
+    field: &str,
+    form: MemberForm,
+) -> std::result::Result<Vec<Option<String>>, JsonError> {
+    json_sets::field_of_object(function, document, field, form)
+}
 
 /// All scalar functions of this crate.
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
@@ -60,6 +97,8 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         Arc::new(json_merge_patch::JsonMergePatch::default().into()),
     ];
     functions.extend(shapes.map(|function| Arc::new(function.into())));
+    functions.extend(json_sets::JsonSet::all().map(|function| Arc::new(function.into())));
+    functions.extend(json_edit::JsonEdit::all().map(|function| Arc::new(function.into())));
     functions
 }
 

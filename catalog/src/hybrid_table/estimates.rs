@@ -43,8 +43,7 @@ impl TableScan {
             parts.push(match self.loaded_snapshot()? {
                 Some(version) => version.statistics(),
                 None => {
-                    let rows = usize::try_from(view.approximate_rows(table)?).ok();
-                    let rows = rows.map_or(Precision::Absent, Precision::Inexact);
+                    let rows = Precision::Inexact(view.estimated_open_rows(table)?);
                     Statistics::new_unknown(&table.schema).with_num_rows(rows)
                 }
             });

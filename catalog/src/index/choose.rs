@@ -46,7 +46,7 @@ pub(crate) fn choose(
         return Ok(None);
     }
     let bounds = FilterBounds::new(filters);
-    let rows = usize::try_from(view.approximate_rows(table)?).unwrap_or(usize::MAX);
+    let rows = view.estimated_open_rows(table)?;
     let per_fetched = match from_files {
         true => SCANNED_PER_FETCHED_IN_FILES,
         false => SCANNED_PER_FETCHED,

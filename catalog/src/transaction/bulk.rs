@@ -118,7 +118,7 @@ impl Transaction {
         Ok(!is_temporary
             && table.indexes.is_empty()
             && view.writes.table(storage).is_none()
-            && view.snapshot.approximate_rows(Space::Rows(storage))? == 0
+            && view.snapshot.approximate_entries(Space::Rows(storage))? == 0
             && view.snapshot_manifest(table)?.is_none()
             && self.closed_version(table).await?.is_none())
     }

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 
 use arrow::record_batch::RecordBatch;
 
+use nyala_catalog::RelationSize;
+
 use crate::error::Result;
 use crate::pg_catalog::entries::Kind;
 use crate::pg_catalog::relations::schema_name;
 use crate::pg_catalog::rows::{Cell, Rows};
 use crate::pg_catalog::shape::Shape;
-use crate::pg_catalog::{SizeEstimate, SystemView, keys};
+use crate::pg_catalog::{SystemView, keys};
 
 /// The rows of a relation of this file.
 pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
@@ -159,8 +161,8 @@ fn pg_stat_tables(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
     for entry in view.entries().users() {
         if matches!(entry.kind, Kind::Table { .. }) {
-            let size = view.estimates.get(&entry.oid).copied();
-            let SizeEstimate { rows: live, .. } = size.unwrap_or_default();
+            let size = view.sizes().get(&entry.oid).copied();
+            let RelationSize { rows: live, .. } = size.unwrap_or_default();
             rows.push([
                 ("relid", entry.oid.into()),
                 ("schemaname", schema_name(view, entry)),

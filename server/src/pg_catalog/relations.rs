@@ -16,9 +16,6 @@ use crate::pg_catalog::{SystemView, keys, sequences, types};
 /// OID of PostgreSQL's collation `default`, which all text columns have.
 pub const DEFAULT_COLLATION_OID: Oid = 100;
 
-/// Bytes of a page, the unit of `relpages`.
-const PAGE_BYTES: u64 = 8_192;
-
 /// The rows of a relation of this file.
 pub fn rows(view: &SystemView, shape: &Shape) -> Option<Result<RecordBatch>> {
     Some(match shape.name {
@@ -56,10 +53,7 @@ fn pg_class(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
     let mut rows = Rows::new(shape);
     let constrained = constrained(view);
     for entry in view.entries().iter() {
-        let estimate = view.estimates.get(&entry.oid);
-        let pages = estimate.map_or(0, |size| {
-            size.bytes.div_ceil(PAGE_BYTES).min(i32::MAX as u64)
-        });
+        let estimate = view.sizes().get(&entry.oid);
         // -1: never counted.
         let tuples = estimate.map_or(-1.0, |size| size.rows as f64);
         let is_index = matches!(entry.kind, Kind::Index { .. });
@@ -88,7 +82,8 @@ fn pg_class(view: &SystemView, shape: &Shape) -> Result<RecordBatch> {
                 "relfilenode",
                 if access_method == 0 { 0 } else { entry.oid }.into(),
             ),
-            ("relpages", Cell::Int(pages as i64)),
+            // Clients share the pages of a table out to scans by `ctid`, which rows do not have here.
+            ("relpages", Cell::Int(0)),
             ("reltuples", tuples.into()),
             ("relhasindex", (!entry.indexes.is_empty()).into()),
             (

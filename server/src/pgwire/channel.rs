@@ -181,6 +181,17 @@ impl Channel {
         }
     }
 
+    /// The certificate that the client showed in the handshake, verified.
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        match &self.transport {
+            Transport::Tls(stream) => {
+                let chain = stream.get_ref().1.peer_certificates()?;
+                chain.first().map(AsRef::as_ref)
+            }
+            _ => None,
+        }
+    }
+
     /// Sends what is buffered and ends the connection.
     pub async fn close(mut self) {
         let last = async { self.flush().await.is_ok() && self.transport.shutdown().await.is_ok() };

@@ -19,7 +19,7 @@ use crate::pgwire::connection::Connection;
 use crate::pgwire::messages::backend;
 use crate::pgwire::scram::Scram;
 use crate::pgwire::startup::{self, Opened, Opening, StartupRequest};
-use crate::pgwire::tls::Tls;
+use crate::pgwire::tls::{self, Tls};
 use crate::pgwire::transport::Transport;
 use crate::server::Server;
 use crate::session::cancel::CancelReason;
@@ -48,6 +48,8 @@ const SHUTDOWN_CANCEL_GRACE: Duration = Duration::from_secs(5);
 pub enum Authentication {
     /// By SCRAM-SHA-256.
     Scram,
+    /// By a certificate whose common name is the role's.
+    Certificate,
     /// Not at all.
     Trust,
 }
@@ -259,6 +261,31 @@ async fn begin(
                 "sorry, too many clients already",
             )
         })?;
+    let certificate = channel.client_certificate();
+    if shared
+        .options
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.asks_clients)
+        && certificate.is_none()
+    {
+        return Err(PgError::fatal(
+            sqlstate::INVALID_AUTHORIZATION,
+            "connection requires a valid client certificate",
+        ));
+    }
+    if shared.options.authentication == Authentication::Certificate {
+        let name = certificate.and_then(tls::common_name);
+        if name.as_deref() != Some(request.user.as_str()) {
+            return Err(PgError::fatal(
+                sqlstate::INVALID_AUTHORIZATION,
+                format!(
+                    "certificate authentication failed for user \"{}\"",
+                    request.user
+                ),
+            ));
+        }
+    }
     if shared.options.authentication == Authentication::Scram {
         let globals = shared.server.catalog.globals()?;
         let verifier = globals

@@ -7,12 +7,15 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{
-    DataType, Float64Type, Int32Type, IntervalMonthDayNano, IntervalUnit, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Float64Type, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    TimeUnit, TimestampMicrosecondType,
 };
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike};
 use datafusion::logical_expr::{ScalarUDF, Signature, Volatility};
 
+use nyala_catalog::types::UTC;
+
+use crate::clock;
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::encode::TimeZone;
 use crate::sql::kernel::{Argument, Kernel};
@@ -21,6 +24,8 @@ const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const MICROS: i64 = 1_000_000;
 const MICROS_F: f64 = 1e6;
+const DAY_NS: i64 = 86_400_000_000_000;
+const MONTH_DAYS: i32 = 30;
 
 /// The function of that name.
 pub fn function(name: &str) -> Option<Arc<ScalarUDF>> {
@@ -50,6 +55,33 @@ static FUNCTIONS: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         exact(
             Kernel::new("make_interval", INTERVAL, make_interval),
             ints(6, Float64),
+        ),
+        Arc::new(ScalarUDF::from(
+            Kernel::new("clock_timestamp", instant(), clock_timestamp)
+                .with_signature(Signature::nullary(Volatility::Volatile)),
+        )),
+        Arc::new(ScalarUDF::from(
+            // Evaluated once, when the statement is planned.
+            Kernel::new("statement_timestamp", instant(), clock_timestamp)
+                .with_signature(Signature::nullary(Volatility::Stable)),
+        )),
+        exact(
+            Kernel::new("justify_days", INTERVAL, |arguments, _| {
+                justified(arguments, justify_days)
+            }),
+            vec![INTERVAL],
+        ),
+        exact(
+            Kernel::new("justify_hours", INTERVAL, |arguments, _| {
+                justified(arguments, justify_hours)
+            }),
+            vec![INTERVAL],
+        ),
+        exact(
+            Kernel::new("justify_interval", INTERVAL, |arguments, _| {
+                justified(arguments, justify_interval)
+            }),
+            vec![INTERVAL],
         ),
         exact(Kernel::new("make_time", time, make_time), ints(2, Float64)),
         exact(
@@ -170,6 +202,96 @@ fn age(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
         ))
     })?;
     Ok(Arc::new(IntervalMonthDayNanoArray::from(ages)))
+}
+
+fn instant() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into()))
+}
+
+fn clock_timestamp(_: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    let now = TimestampMicrosecondArray::from(vec![clock::now_us()]);
+    Ok(Arc::new(now.with_timezone(UTC)))
+}
+
+fn justified(
+    arguments: &[Argument],
+    justify: fn(IntervalMonthDayNano) -> IntervalMonthDayNano,
+) -> Result<ArrayRef> {
+    let [intervals] = arguments else {
+        return Err(PgError::internal("justify takes one interval"));
+    };
+    let intervals = intervals
+        .values()
+        .as_primitive::<IntervalMonthDayNanoType>();
+    let justified = intervals.unary::<_, IntervalMonthDayNanoType>(justify);
+    Ok(Arc::new(justified))
+}
+
+/// `interval_justify_hours` of PostgreSQL: whole days of the time become days, of one sign with it.
+pub fn justify_hours(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
+    let IntervalMonthDayNano {
+        months,
+        mut days,
+        mut nanoseconds,
+    } = interval;
+    days = days.saturating_add(i32::try_from(nanoseconds / DAY_NS).unwrap_or_default());
+    nanoseconds %= DAY_NS;
+    if days > 0 && nanoseconds < 0 {
+        nanoseconds += DAY_NS;
+        days -= 1;
+    } else if days < 0 && nanoseconds > 0 {
+        nanoseconds -= DAY_NS;
+        days += 1;
+    }
+    IntervalMonthDayNano::new(months, days, nanoseconds)
+}
+
+/// `interval_justify_days` of PostgreSQL: 30 days become a month, of one sign with the days.
+fn justify_days(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
+    let IntervalMonthDayNano {
+        months,
+        days,
+        nanoseconds,
+    } = interval;
+    let mut months = months.saturating_add(days / MONTH_DAYS);
+    let mut days = days % MONTH_DAYS;
+    if months > 0 && days < 0 {
+        days += MONTH_DAYS;
+        months -= 1;
+    } else if months < 0 && days > 0 {
+        days -= MONTH_DAYS;
+        months += 1;
+    }
+    IntervalMonthDayNano::new(months, days, nanoseconds)
+}
+
+/// `interval_justify_interval` of PostgreSQL: both at once.
+fn justify_interval(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
+    let IntervalMonthDayNano {
+        months,
+        days,
+        nanoseconds,
+    } = interval;
+    let whole = i32::try_from(nanoseconds / DAY_NS).unwrap_or_default();
+    let mut nanoseconds = nanoseconds % DAY_NS;
+    let mut days = days.saturating_add(whole);
+    let mut months = months.saturating_add(days / MONTH_DAYS);
+    days %= MONTH_DAYS;
+    if months > 0 && (days < 0 || (days == 0 && nanoseconds < 0)) {
+        days += MONTH_DAYS;
+        months -= 1;
+    } else if months < 0 && (days > 0 || (days == 0 && nanoseconds > 0)) {
+        days -= MONTH_DAYS;
+        months += 1;
+    }
+    if days > 0 && nanoseconds < 0 {
+        nanoseconds += DAY_NS;
+        days -= 1;
+    } else if days < 0 && nanoseconds > 0 {
+        nanoseconds -= DAY_NS;
+        days += 1;
+    }
+    IntervalMonthDayNano::new(months, days, nanoseconds)
 }
 
 fn days_in_month(time: &NaiveDateTime) -> u32 {

@@ -36,13 +36,16 @@ mod membership;
 mod quantified;
 mod recursion;
 mod rows;
+mod sample;
 mod sequences;
+mod sets;
 mod single_row;
 mod values;
 
 pub use calls::SERIES;
-pub use functions::calls_aggregate_or_set;
+pub use functions::{calls_aggregate_or_set, factors};
 pub use labels::column_label;
+pub use sets::returns_value;
 
 /// Rewrites a statement, query or expression in place.
 pub fn normalize<Node: VisitMut>(node: &mut Node) -> Result<()> {
@@ -105,13 +108,25 @@ impl VisitorMut for Normalizer {
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<PgError> {
-        from::rewrite(factor);
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<PgError> {
+        calls::named_frames(select);
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<PgError> {
+        if !sets::in_from(factor) {
+            from::rewrite(factor);
+        }
+        match sample::rewrite(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PgError> {
+        calls::plain_string(expr);
         casts::typed_string(expr);
+        sets::field_of_set(expr);
         empty::drop_subquery_of_nothing(expr);
         sequences::lookup(expr);
         casts::cast_twice(expr);

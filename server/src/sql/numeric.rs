@@ -16,9 +16,11 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, DFSchema, Result as DataFusionResult};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
-use datafusion::logical_expr::expr::AggregateFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Aggregate, Cast, Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::logical_expr::{
+    Aggregate, Cast, Expr, ExprSchemable, LogicalPlan, Projection, Window, WindowFunctionDefinition,
+};
 use nyala_catalog::types::SqlType;
 use sqlparser::ast::BinaryOperator;
 
@@ -193,8 +195,10 @@ fn overflow() -> PgError {
 /// Before type coercion: averages of `numeric` and integers become quotients of sums and counts, and aggregates of values whose
 /// type is told give that type.
 pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>> {
-    let LogicalPlan::Aggregate(aggregate) = plan else {
-        return Ok(Transformed::no(plan));
+    let aggregate = match plan {
+        LogicalPlan::Aggregate(aggregate) => aggregate,
+        LogicalPlan::Window(window) => return window_averages(window),
+        other => return Ok(Transformed::no(other)),
     };
     let schema = Arc::clone(aggregate.input.schema());
     let found = aggregate
@@ -259,13 +263,86 @@ pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>
             Some(average) => {
                 let (sum, count) = (output(&average.sum), output(&average.count));
                 let sum_type = sum.get_type(&inner_schema)?;
-                let average = quotient(sum, &sum_type, null_if_zero(count)?, &DataType::Int64);
-                average.alias(expr.schema_name().to_string())
+                mean(sum, &sum_type, count)?.alias(expr.schema_name().to_string())
             }
         });
     }
     let projection = Projection::try_new(results, Arc::new(LogicalPlan::Aggregate(inner)))?;
     Ok(Transformed::yes(LogicalPlan::Projection(projection)))
+}
+
+/// The same of averages over windows.
+fn window_averages(window: Window) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let schema = Arc::clone(window.input.schema());
+    let found = window
+        .window_expr
+        .iter()
+        .map(|expr| window_average(expr, &schema));
+    let found: Vec<Option<Average>> = found.collect();
+    if found.iter().all(Option::is_none) {
+        return Ok(Transformed::no(LogicalPlan::Window(window)));
+    }
+    let mut computed: Vec<Expr> = Vec::new();
+    for (expr, average) in window.window_expr.iter().zip(&found) {
+        let needed = match average {
+            Some(average) => vec![&average.sum, &average.count],
+            None => vec![expr],
+        };
+        for expr in needed {
+            if !computed.contains(expr) {
+                computed.push(expr.clone());
+            }
+        }
+    }
+    let inner = Window::try_new(computed, Arc::clone(&window.input))?;
+    let inner_schema = Arc::clone(&inner.schema);
+    let output = |expr: &Expr| Expr::Column(Column::from_name(expr.schema_name().to_string()));
+    let mut results: Vec<Expr> = Vec::with_capacity(window.schema.fields().len());
+    for at in 0..schema.fields().len() {
+        results.push(Expr::Column(Column::from(inner_schema.qualified_field(at))));
+    }
+    for (expr, average) in window.window_expr.iter().zip(&found) {
+        let name = expr.schema_name().to_string();
+        results.push(match average {
+            None => output(expr),
+            Some(average) => {
+                let (sum, count) = (output(&average.sum), output(&average.count));
+                let sum_type = sum.get_type(&inner_schema)?;
+                mean(sum, &sum_type, count)?.alias(name)
+            }
+        });
+    }
+    let projection = Projection::try_new(results, Arc::new(LogicalPlan::Window(inner)))?;
+    Ok(Transformed::yes(LogicalPlan::Projection(projection)))
+}
+
+fn window_average(expr: &Expr, schema: &DFSchema) -> Option<Average> {
+    let Expr::WindowFunction(call) = expr else {
+        return None;
+    };
+    let [argument] = call.params.args.as_slice() else {
+        return None;
+    };
+    let ty = argument.get_type(schema).ok()?;
+    if call.fun.name() != "avg" || !is_exact(&ty) {
+        return None;
+    }
+    let with = |function, argument: Expr| {
+        let mut params = call.params.clone();
+        params.args = vec![argument];
+        Expr::WindowFunction(Box::new(WindowFunction {
+            fun: WindowFunctionDefinition::AggregateUDF(function),
+            params,
+        }))
+    };
+    let summed = match ty {
+        DataType::Int64 => Expr::Cast(Cast::new(Box::new(argument.clone()), BIGINT_SUM)),
+        _ => argument.clone(),
+    };
+    Some(Average {
+        sum: with(sum_udaf(), summed),
+        count: with(count_udaf(), argument.clone()),
+    })
 }
 
 /// Whether an aggregate is a deviation or variance of exact numbers. It is computed with floats, whose digits it has; its type is
@@ -281,8 +358,14 @@ fn is_deviation(expr: &Expr, schema: &DFSchema) -> bool {
         && argument.get_type(schema).is_ok_and(|ty| is_exact(&ty))
 }
 
+/// An average by its sum and count.
+fn mean(sum: Expr, sum_type: &DataType, count: Expr) -> DataFusionResult<Expr> {
+    let count = null_if_zero(count)?;
+    Ok(quotient(sum, sum_type, count, &DataType::Int64))
+}
+
 /// An average of nothing is NULL, as its sum is; so is the count by which that is divided.
-fn null_if_zero(count: Expr) -> DataFusionResult<Expr> {
+pub(super) fn null_if_zero(count: Expr) -> DataFusionResult<Expr> {
     let zero = count.clone().eq(datafusion::logical_expr::lit(0_i64));
     let null = datafusion::logical_expr::lit(datafusion::common::ScalarValue::Int64(None));
     datafusion::logical_expr::when(zero, null).otherwise(count)

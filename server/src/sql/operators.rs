@@ -13,21 +13,26 @@ use arrow::array::{Array, ArrayRef, AsArray, IntervalMonthDayNanoArray};
 use arrow::compute::kernels::numeric;
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DataType, Field, Float32Type, Float64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, DurationMicrosecondType, Field,
+    Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
+    TimeUnit,
 };
 use arrow::error::ArrowError;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator};
+use datafusion::functions_aggregate::count::count_udaf;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr,
+};
+use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator};
 use sqlparser::ast::BinaryOperator;
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::encode::TimeZone;
 use crate::sql::kernel::{Argument, Kernel};
-use crate::sql::numeric::BIGINT_SUM;
+use crate::sql::numeric::{BIGINT_SUM, null_if_zero};
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
@@ -35,6 +40,8 @@ const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const DAYS_PER_MONTH: f64 = 30.0;
 
 const NANOS_PER_DAY: f64 = 86_400e9;
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// PostgreSQL keeps microseconds.
 const NANOS_PER_MICRO: f64 = 1e3;
@@ -125,6 +132,11 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
             let days = Expr::BinaryExpr(BinaryExpr { left, op, right });
             return Ok(Transformed::yes(cast(days, DataType::Int32)));
         }
+        // Where an operand was not known when the operator was planned.
+        (one, Operator::Minus, other) if zone_of_difference(one, other).is_some() => {
+            let zone = zone_of_difference(one, other).flatten();
+            return Ok(Transformed::yes(time_between(*left, *right, zone)));
+        }
         (DataType::Date32, Operator::Plus | Operator::Minus, &INTERVAL) => {
             left = Box::new(as_timestamp(*left));
         }
@@ -138,6 +150,10 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
         op,
         right,
     })))
+}
+
+fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.get_type(schema).is_ok_and(|ty| ty == INTERVAL)
 }
 
 fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
@@ -192,21 +208,41 @@ fn widen_sum(args: &mut [Expr], schema: &DFSchema) -> bool {
     true
 }
 
-/// Plans `interval * number` and `interval / number`, for which DataFusion has no result type.
+/// Plans `interval * number` and `interval / number`, for which DataFusion has no result type, and the difference of times, whose type
+/// decides what can be done with it.
 #[derive(Debug)]
 pub struct IntervalPlanner;
 
 impl ExprPlanner for IntervalPlanner {
+    fn plan_aggregate(
+        &self,
+        expr: RawAggregateExpr,
+    ) -> DataFusionResult<PlannerResult<RawAggregateExpr>> {
+        Ok(match average_of_intervals(&expr)? {
+            Some(average) => PlannerResult::Planned(average),
+            None => PlannerResult::Original(expr),
+        })
+    }
+
     fn plan_binary_op(
         &self,
         expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         let scales = matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide);
+        if !scales && expr.op != BinaryOperator::Minus {
+            return Ok(PlannerResult::Original(expr));
+        }
         let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema))
         else {
             return Ok(PlannerResult::Original(expr));
         };
+        if expr.op == BinaryOperator::Minus {
+            return Ok(match zone_of_difference(&left, &right) {
+                Some(zone) => PlannerResult::Planned(time_between(expr.left, expr.right, zone)),
+                None => PlannerResult::Original(expr),
+            });
+        }
         if !scales {
             return Ok(PlannerResult::Original(expr));
         }
@@ -218,13 +254,45 @@ impl ExprPlanner for IntervalPlanner {
                 interval_times(expr.right, expr.left)
             }
             (&INTERVAL, BinaryOperator::Divide, number) if number.is_numeric() => {
-                let kernel = Kernel::new("nyala_interval_divide", INTERVAL, divide_interval);
-                kernel.call(vec![expr.left, float(expr.right)])
+                interval_divided(expr.left, expr.right)
             }
             _ => return Ok(PlannerResult::Original(expr)),
         };
         Ok(PlannerResult::Planned(planned))
     }
+}
+
+/// What computes intervals.
+const OF_INTERVALS: [&str; 3] = [
+    "nyala_time_between",
+    "nyala_interval_multiply",
+    "nyala_interval_divide",
+];
+
+/// The average of what is known to be an interval, which DataFusion does not have: its sum by its count.
+fn average_of_intervals(call: &RawAggregateExpr) -> DataFusionResult<Option<Expr>> {
+    let [argument] = call.args.as_slice() else {
+        return Ok(None);
+    };
+    let known = match argument {
+        Expr::ScalarFunction(inner) => OF_INTERVALS.contains(&inner.func.name()),
+        _ => false,
+    };
+    if call.func.name() != "avg" || !known {
+        return Ok(None);
+    }
+    let aggregate = |function| {
+        Expr::AggregateFunction(AggregateFunction::new_udf(
+            function,
+            call.args.clone(),
+            call.distinct,
+            call.filter.clone(),
+            call.order_by.clone(),
+            call.null_treatment,
+        ))
+    };
+    let count = null_if_zero(aggregate(count_udaf()))?;
+    Ok(Some(interval_divided(aggregate(sum_udaf()), count)))
 }
 
 fn is_arithmetic(op: Operator) -> bool {
@@ -236,12 +304,81 @@ fn as_timestamp(date: Expr) -> Expr {
     cast(date, DataType::Timestamp(TimeUnit::Microsecond, None))
 }
 
+/// In which zone the difference of two times is, which is in days and hours; none if it is of something else.
+fn zone_of_difference(left: &DataType, right: &DataType) -> Option<Option<Arc<str>>> {
+    match (left, right) {
+        (DataType::Timestamp(_, zone), DataType::Timestamp(_, other)) => {
+            Some(zone.as_ref().or(other.as_ref()).cloned())
+        }
+        (DataType::Timestamp(_, zone), DataType::Date32)
+        | (DataType::Date32, DataType::Timestamp(_, zone)) => Some(zone.clone()),
+        _ => None,
+    }
+}
+
+/// `later - earlier`, both brought to one type.
+fn time_between(later: Expr, earlier: Expr, zone: Option<Arc<str>>) -> Expr {
+    let ty = DataType::Timestamp(TimeUnit::Microsecond, zone);
+    let times = [later, earlier].map(|time| cast(time, ty.clone()));
+    let kernel = Kernel::new("nyala_time_between", INTERVAL, difference);
+    kernel.call(times.to_vec())
+}
+
+/// `timestamp_mi` of PostgreSQL: whole days, and the time of one sign with them.
+fn difference(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    let [later, earlier] = arguments else {
+        return Err(PgError::internal("an operator takes two operands"));
+    };
+    let durations = numeric::sub(later, earlier)?;
+    let durations = durations.as_primitive::<DurationMicrosecondType>();
+    let intervals = durations.try_unary::<_, IntervalMonthDayNanoType, ArrowError>(|micros| {
+        let days = i32::try_from(micros / MICROS_PER_DAY).map_err(|_| {
+            ArrowError::ExternalError(Box::new(PgError::new(
+                sqlstate::DATETIME_FIELD_OVERFLOW,
+                "interval out of range",
+            )))
+        })?;
+        let rest = micros % MICROS_PER_DAY;
+        Ok(IntervalMonthDayNano::new(0, days, rest * 1_000))
+    })?;
+    Ok(Arc::new(intervals))
+}
+
+/// Intervals compare by the time that they take, a month of 30 days and a day of 24 hours.
+fn comparable(interval: Expr) -> Expr {
+    let ty = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0);
+    Kernel::new("nyala_interval_length", ty, lengths).call(vec![interval])
+}
+
+fn lengths(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    let [intervals] = arguments else {
+        return Err(PgError::internal(
+            "nyala_interval_length takes one interval",
+        ));
+    };
+    let intervals = intervals
+        .values()
+        .as_primitive::<IntervalMonthDayNanoType>();
+    let lengths = intervals.unary::<_, Decimal128Type>(|interval| {
+        let days = i128::from(interval.months) * 30 + i128::from(interval.days);
+        days * i128::from(MICROS_PER_DAY) + i128::from(interval.nanoseconds / 1_000)
+    });
+    let lengths = lengths.with_precision_and_scale(DECIMAL128_MAX_PRECISION, 0)?;
+    Ok(Arc::new(lengths))
+}
+
 fn float(number: Expr) -> Expr {
     cast(number, DataType::Float64)
 }
 
 fn cast(expr: Expr, to: DataType) -> Expr {
     Expr::Cast(Cast::new(Box::new(expr), to))
+}
+
+/// An interval divided by a number.
+fn interval_divided(interval: Expr, number: Expr) -> Expr {
+    let kernel = Kernel::new("nyala_interval_divide", INTERVAL, divide_interval);
+    kernel.call(vec![interval, float(number)])
 }
 
 fn interval_times(interval: Expr, number: Expr) -> Expr {
@@ -252,6 +389,37 @@ fn interval_times(interval: Expr, number: Expr) -> Expr {
 /// After type coercion: arithmetic and rounding as PostgreSQL does it.
 pub fn rewrite(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
     match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if op.supports_propagation()
+                && is_interval(&left, schema)
+                && is_interval(&right, schema) =>
+        {
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                left: Box::new(comparable(*left)),
+                op,
+                right: Box::new(comparable(*right)),
+            })))
+        }
+        Expr::InList(mut list)
+            if is_interval(&list.expr, schema)
+                && list.list.iter().all(|item| is_interval(item, schema)) =>
+        {
+            list.expr = Box::new(comparable(*list.expr));
+            list.list = list.list.into_iter().map(comparable).collect();
+            Ok(Transformed::yes(Expr::InList(list)))
+        }
+        Expr::Between(between)
+            if [&between.expr, &between.low, &between.high]
+                .iter()
+                .all(|side| is_interval(side, schema)) =>
+        {
+            Ok(Transformed::yes(Expr::Between(Between {
+                expr: Box::new(comparable(*between.expr)),
+                negated: between.negated,
+                low: Box::new(comparable(*between.low)),
+                high: Box::new(comparable(*between.high)),
+            })))
+        }
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let kernel = checked_kernel(op);
             if let Some((name, body)) = kernel

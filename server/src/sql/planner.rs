@@ -56,8 +56,9 @@ use crate::sql::origin::Origin;
 use crate::sql::sequences::{self, SequenceContext, SequenceMemory};
 use crate::sql::types::PostgresTypes;
 use crate::sql::{
-    as_of, casts, conditions, dml, function_relations, library, normalize, numeric, pacing,
-    parameters, parse, retyped, series, series_order, shared_ctes, templates, unknown_function,
+    as_of, casts, conditions, dml, function_relations, json_build, library, merged_columns,
+    normalize, numeric, pacing, parameters, parse, retyped, series, series_order, shared_ctes,
+    strings, table_sizes, templates, unknown_function, whole_rows,
 };
 use crate::workload::{StatementMemory, Workload};
 
@@ -203,6 +204,9 @@ impl Planner {
                 _ => {}
             }
         }
+        if table_sizes::are_asked(node) {
+            table_sizes::load(&self.view).await;
+        }
         Ok(())
     }
 
@@ -243,8 +247,19 @@ impl Planner {
         // Who runs the query has seen to them.
         query.locks.clear();
         check_nested(&query)?;
-        fetch_is_limit(&mut query)?;
         as_of::pin(self, &mut query)?;
+        merged_columns::spell_out(self, &mut query, &parameters)?;
+        whole_rows::spell_out(self, &mut query, &parameters);
+        self.analysed_names(query, parameters)
+    }
+
+    /// The same of a query in which each name means what it says.
+    pub(super) fn analysed_names(
+        &self,
+        mut query: Query,
+        parameters: Vec<Option<FieldRef>>,
+    ) -> Result<LogicalPlan> {
+        fetch_is_limit(&mut query)?;
         function_relations::to_subqueries(self, &mut query)?;
         normalize::normalize(&mut query)?;
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters);
@@ -646,7 +661,10 @@ impl ContextProvider for Planner {
         if let Some(function) = templates::function(name, self.input.time_zone) {
             return Some(function);
         }
-        if let Some(function) = library::function(name) {
+        if let Some(function) = json_build::function(name, self.input.time_zone) {
+            return Some(function);
+        }
+        if let Some(function) = library::function(name).or_else(|| strings::function(name)) {
             return Some(function);
         }
         let name = if name == normalize::SERIES {

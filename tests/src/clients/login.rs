@@ -17,6 +17,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("login::concurrent", concurrent),
         trial("login::tls", tls),
         trial("login::tls_not_offered", tls_not_offered),
+        trial("login::client_certificates", client_certificates),
     ]
 }
 
@@ -204,6 +205,145 @@ fn certificate(directory: &std::path::Path) -> Result<(String, String), Failed> 
     }
 }
 
+fn openssl(arguments: &[&str]) -> TestResult {
+    let mut command = Command::new(process::require("openssl", "openssl")?);
+    command.args(arguments);
+    let output = process::run(&mut command, b"", std::time::Duration::from_secs(60))?;
+    expect(output.status.success(), || {
+        format!("openssl: {}", String::from_utf8_lossy(&output.stderr))
+    })
+}
+
+/// A certificate for a client of that name, signed by the authority `ca`, as an option of libpq.
+fn client_certificate(
+    directory: &std::path::Path,
+    ca: &(String, String),
+    name: &str,
+) -> Result<String, Failed> {
+    let file = |end: &str| {
+        directory
+            .join(format!("{name}.{end}"))
+            .display()
+            .to_string()
+    };
+    let (key, request, certificate) = (file("key"), file("csr"), file("crt"));
+    let subject = format!("/O=Bank/CN={name}");
+    let extensions = file("ext");
+    std::fs::write(
+        &extensions,
+        "basicConstraints = CA:FALSE\nextendedKeyUsage = clientAuth\n",
+    )?;
+    openssl(&[
+        "req", "-newkey", "rsa:2048", "-nodes", "-subj", &subject, "-keyout", &key, "-out",
+        &request,
+    ])?;
+    openssl(&[
+        "x509",
+        "-req",
+        "-days",
+        "2",
+        "-in",
+        &request,
+        "-CA",
+        &ca.0,
+        "-CAkey",
+        &ca.1,
+        "-CAcreateserial",
+        "-extfile",
+        &extensions,
+        "-out",
+        &certificate,
+    ])?;
+    Ok(format!(
+        "sslmode=require sslcert={certificate} sslkey={key}"
+    ))
+}
+
+/// An authority that signs the certificates of clients.
+fn authority(directory: &std::path::Path, name: &str) -> Result<(String, String), Failed> {
+    let file = |end: &str| {
+        directory
+            .join(format!("{name}.{end}"))
+            .display()
+            .to_string()
+    };
+    let (key, certificate) = (file("key"), file("crt"));
+    let subject = format!("/CN={name}");
+    openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        &subject,
+        "-keyout",
+        &key,
+        "-out",
+        &certificate,
+    ])?;
+    Ok((certificate, key))
+}
+
+fn client_certificates() -> TestResult {
+    let scratch = tempfile::tempdir()?;
+    let (certificate, key) = certificate(scratch.path())?;
+    let ca = authority(scratch.path(), "authority")?;
+    let other_ca = authority(scratch.path(), "other")?;
+    let own = client_certificate(scratch.path(), &ca, USER)?;
+    let stranger = client_certificate(scratch.path(), &ca, "stranger")?;
+    let forged = client_certificate(scratch.path(), &other_ca, "forged")?;
+    let files = [
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &key,
+        "--tls-client-ca",
+        &ca.0,
+    ];
+
+    // In front of the password: any certificate that the authority signed.
+    Server::start(Options::default().with_arguments(&files))?.scope(|server| {
+        let login = server.login(DATABASE);
+        for options in [&own, &stranger] {
+            let printed = psql_tls(&login, options, "SELECT 'in'")?;
+            expect_eq(&printed.err, &printed.out.as_str(), &"in\n")?;
+        }
+        let wrong = Login {
+            password: "wrong".into(),
+            ..login.clone()
+        };
+        let printed = psql_tls(&wrong, &own, "SELECT 1")?;
+        expect_contains("psql", &printed.err, "password authentication failed")?;
+        for options in ["sslmode=require sslcert=none", "sslmode=disable"] {
+            let printed = psql_tls(&login, options, "SELECT 1")?;
+            expect_contains(
+                options,
+                &printed.err,
+                "connection requires a valid client certificate",
+            )?;
+        }
+        let printed = psql_tls(&login, &forged, "SELECT 1")?;
+        expect_contains("psql", &printed.err, "unknown ca")
+    })?;
+
+    // In its place: the certificate has to be the role's.
+    let arguments = [&files[..], &["--auth", "cert"]].concat();
+    Server::start(Options::default().with_arguments(&arguments))?.scope(|server| {
+        let login = Login {
+            password: String::new(),
+            ..server.login(DATABASE)
+        };
+        let printed = psql_tls(&login, &own, "SELECT current_user")?;
+        expect_eq(&printed.err, &printed.out, &format!("{USER}\n"))?;
+        let printed = psql_tls(&login, &stranger, "SELECT 1")?;
+        let refused = format!("certificate authentication failed for user \"{USER}\"");
+        expect_contains("psql", &printed.err, &refused)
+    })
+}
+
 /// psql with a connection string, so that libpq's TLS options can be given.
 fn psql_tls(login: &Login, options: &str, sql: &str) -> Result<super::psql::Printed, Failed> {
     let database = format!("dbname={} {options}", login.database);
@@ -226,6 +366,8 @@ fn tls() -> TestResult {
             "sslmode=require",
             &verify,
             "sslmode=require channel_binding=prefer",
+            "sslmode=require channel_binding=require",
+            "sslmode=require ssl_min_protocol_version=TLSv1.2 ssl_max_protocol_version=TLSv1.2",
         ] {
             let printed = psql_tls(&login, options, "SELECT 'over tls'")?;
             expect_eq(

@@ -1,9 +1,10 @@
 //! Functions that describe objects: their definitions, comments, visibility and sizes.
 
-use crate::error::Result;
+use crate::error::{PgError, Result, sqlstate};
+use crate::pg_catalog::entries::{Entry, Kind};
 use crate::pg_catalog::functions::{Call, SystemFunction, lenient, strict};
 use crate::pg_catalog::rows::Cell;
-use crate::pg_catalog::{SizeEstimate, comments, keys, procedures, relations, sequences, types};
+use crate::pg_catalog::{comments, keys, procedures, relations, sequences, types};
 
 pub(super) const FUNCTIONS: &[SystemFunction] = &[
     // Nobody counts them.
@@ -54,7 +55,7 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     strict("pg_table_is_visible", "bool", table_is_visible),
     strict("pg_table_size", "int8", relation_size),
     strict("pg_tablespace_location", "text", |_| Ok("".into())),
-    strict("pg_total_relation_size", "int8", relation_size),
+    strict("pg_total_relation_size", "int8", total_size),
     strict("pg_ts_config_is_visible", "bool", always),
     strict("pg_ts_dict_is_visible", "bool", always),
     strict("pg_ts_parser_is_visible", "bool", always),
@@ -158,22 +159,54 @@ fn table_is_visible(call: &Call<'_>) -> Result<Cell> {
     Ok(entry.map(|entry| call.view.is_visible(entry)).into())
 }
 
-/// A size is known where the storage gave an estimate; else a relation that exists counts as empty.
+/// Bytes of a relation without its indexes; unknown while the files of a table are not loaded.
 fn relation_size(call: &Call<'_>) -> Result<Cell> {
-    let Some(oid) = call.relation(0)? else {
-        return Ok(Cell::Null);
-    };
-    let known = call.view.entries().by_oid(oid).is_some();
-    let size = call.view.estimates.get(&oid).copied().unwrap_or_default();
-    Ok(known.then_some(size.bytes as i64).into())
+    let entry = call
+        .relation(0)?
+        .and_then(|oid| call.view.entries().by_oid(oid));
+    match call.cell(1) {
+        Cell::Text(fork) if fork != "main" => {
+            // What PostgreSQL keeps beside the rows.
+            if !["fsm", "vm", "init"].contains(&&**fork) {
+                let error = PgError::new(sqlstate::INVALID_PARAMETER_VALUE, "invalid fork name");
+                let hint = "Valid fork names are \"main\", \"fsm\", \"vm\", and \"init\".";
+                return Err(error.with_hint(hint));
+            }
+            Ok(entry.map(|_| 0).into())
+        }
+        _ => Ok(entry.and_then(|entry| bytes_of(call, entry)).into()),
+    }
 }
 
-/// The room of entries is not measured.
+fn bytes_of(call: &Call<'_>, entry: &Entry) -> Option<i64> {
+    match (call.view.sizes().get(&entry.oid), &entry.kind) {
+        (Some(size), _) => i64::try_from(size.bytes).ok(),
+        (None, Kind::Table { .. } | Kind::Materialized { .. }) => None,
+        // The index of a primary key is the order of the rows; views and system relations are made when they are asked for.
+        (None, _) => Some(0),
+    }
+}
+
+fn bytes_of_indexes(call: &Call<'_>, entry: &Entry) -> i64 {
+    let sizes = entry.indexes.iter();
+    let sizes = sizes.filter_map(|index| call.view.sizes().get(&index.oid));
+    sizes.map(|size| size.bytes as i64).sum()
+}
+
 fn indexes_size(call: &Call<'_>) -> Result<Cell> {
     let entry = call
         .relation(0)?
         .and_then(|oid| call.view.entries().by_oid(oid));
-    Ok(entry.map(|_| 0).into())
+    Ok(entry.map(|entry| bytes_of_indexes(call, entry)).into())
+}
+
+fn total_size(call: &Call<'_>) -> Result<Cell> {
+    let entry = call
+        .relation(0)?
+        .and_then(|oid| call.view.entries().by_oid(oid));
+    let bytes =
+        entry.and_then(|entry| Some(bytes_of(call, entry)? + bytes_of_indexes(call, entry)));
+    Ok(bytes.into())
 }
 
 /// Only the current database's size is known; of others a connection learns nothing.
@@ -183,7 +216,6 @@ fn database_size(call: &Call<'_>) -> Result<Cell> {
         Cell::Text(name) => *name == current.name,
         _ => call.oid(0)? == current.oid,
     };
-    let sizes = call.view.estimates.values();
-    let bytes: u64 = sizes.map(|SizeEstimate { bytes, .. }| *bytes).sum();
+    let bytes: u64 = call.view.sizes().values().map(|size| size.bytes).sum();
     Ok(is_current.then_some(bytes as i64).into())
 }

@@ -10,7 +10,6 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     strict("array_lower", "int4", array_lower),
     strict("array_upper", "int4", array_upper),
     lenient("format", "text", format),
-    lenient("json_build_object", "json", json_build_object),
     strict("nyala_like_pattern", "text", like_pattern),
     strict("nyala_option_name", "text", |call| {
         Ok(option(call)?.0.to_string().into())
@@ -171,51 +170,6 @@ fn format(call: &Call<'_>) -> Result<Cell> {
         }
     }
     Ok(output.into())
-}
-
-/// `json_build_object`: keys and values in turn.
-fn json_build_object(call: &Call<'_>) -> Result<Cell> {
-    let invalid = |message: &str| PgError::new(sqlstate::INVALID_PARAMETER_VALUE, message);
-    let mut members = Vec::new();
-    let arguments: Vec<_> = call.arguments.iter().zip(call.fields).collect();
-    for pair in arguments.chunks(2) {
-        let [(key, _), (value, field)] = pair else {
-            return Err(invalid("argument list must have even number of elements"));
-        };
-        if **key == Cell::Null {
-            return Err(invalid("null value not allowed for object key"));
-        }
-        let value = json_value(value, &SqlType::of_field(field));
-        members.push(format!("{} : {value}", json_string(&shown(key))));
-    }
-    Ok(format!("{{{}}}", members.join(", ")).into())
-}
-
-fn json_value(cell: &Cell, ty: &SqlType) -> String {
-    let is_json = matches!(ty, SqlType::Json | SqlType::Jsonb | SqlType::Numeric(_));
-    match cell {
-        Cell::Null => "null".to_string(),
-        Cell::Bool(value) => value.to_string(),
-        Cell::Text(text) if is_json => text.to_string(),
-        Cell::Text(text) => json_string(text),
-        Cell::List(list) => {
-            let element = if let SqlType::Array(element) = ty {
-                element
-            } else {
-                ty
-            };
-            let values: Vec<_> = list
-                .iter()
-                .map(|value| json_value(value, element))
-                .collect();
-            format!("[{}]", values.join(","))
-        }
-        number => shown(number),
-    }
-}
-
-fn json_string(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// `pg_size_pretty`: PostgreSQL changes units at ten of the larger one and rounds halves up.

@@ -1,11 +1,14 @@
 //! Functions and operators that are spelled with others: what DataFusion lacks, or types otherwise than PostgreSQL.
 
 use sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, DateTimeField, ExactNumberInfo, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, TimezoneInfo, UnaryOperator, Value,
+    AccessExpr, Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField,
+    DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArguments, Interval, NamedWindowDefinition, NamedWindowExpr,
+    OrderByExpr, OrderByOptions, Select, Subscript, TimezoneInfo, TypedString, UnaryOperator,
+    Value, WindowFrameBound, WindowSpec, WindowType,
 };
 
-use crate::sql::normalize::{build, system_name};
+use crate::sql::normalize::{build, sets, system_name};
 
 /// The name under which DataFusion's array of a series is found, so that it is not taken for the set.
 pub const SERIES: &str = "nyala_series";
@@ -40,12 +43,346 @@ pub fn spell_out(expr: &mut Expr) {
             // A literal is of the type already, with as many digits as were written.
             *expr = build::take(inner);
         }
+        Expr::UnaryOp { op, expr: operand } => {
+            let function = match op {
+                UnaryOperator::PGAbs => "abs",
+                UnaryOperator::PGSquareRoot => "sqrt",
+                UnaryOperator::PGCubeRoot => "cbrt",
+                _ => return,
+            };
+            *expr = build::call(function, vec![build::take(operand)]);
+        }
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::PGOverlap,
+            right,
+        } => {
+            let arrays = vec![build::take(left), build::take(right)];
+            *expr = build::call("array_has_any", arrays);
+        }
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::Overlaps,
+            right,
+        } => {
+            if let Some(overlap) = overlap(left, right) {
+                *expr = overlap;
+            }
+        }
+        Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(expr),
+        Expr::AnyOp { .. } => match_any(expr),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            slice_bounds(root, access_chain);
+            if let Some(element) = element_of_aggregate(root, access_chain) {
+                *expr = element;
+            }
+        }
         Expr::Function(function) => {
-            if let Some(spelled) = call(function) {
+            if let Some(WindowType::WindowSpec(window)) = &mut function.over {
+                frame(window);
+            }
+            if let Some(spelled) = json_aggregate(function).or_else(|| call(function)) {
                 *expr = spelled;
             }
         }
         _ => {}
+    }
+}
+
+/// A string in Unicode escapes, which are read by now, is like any other.
+pub fn plain_string(expr: &mut Expr) {
+    if let Expr::Value(value) = expr
+        && let Value::UnicodeStringLiteral(text) = &mut value.value
+    {
+        value.value = Value::SingleQuotedString(std::mem::take(text));
+    }
+}
+
+/// The frames of the windows that a SELECT names.
+pub fn named_frames(select: &mut Select) {
+    for NamedWindowDefinition(_, window) in &mut select.named_window {
+        if let NamedWindowExpr::WindowSpec(window) = window {
+            frame(window);
+        }
+    }
+}
+
+/// The bounds of a frame are literals to DataFusion, an interval too.
+fn frame(window: &mut WindowSpec) {
+    let Some(frame) = &mut window.window_frame else {
+        return;
+    };
+    for bound in std::iter::once(&mut frame.start_bound).chain(&mut frame.end_bound) {
+        let (WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset))) =
+            bound
+        else {
+            continue;
+        };
+        let mut inner = offset.as_ref();
+        while let Expr::Nested(nested) = inner {
+            inner = nested;
+        }
+        if let Expr::Cast {
+            expr: text,
+            data_type: DataType::Interval { .. },
+            ..
+        } = inner
+        {
+            **offset = Expr::Interval(Interval {
+                value: text.clone(),
+                leading_field: None,
+                leading_precision: None,
+                last_field: None,
+                fractional_seconds_precision: None,
+            });
+        }
+    }
+}
+
+/// `json_agg(x)` is the list of an `array_agg`, which has its order, filter and window.
+fn json_aggregate(function: &Function) -> Option<Expr> {
+    let (item, list) = match system_name(&function.name)?.as_str() {
+        "json_agg" => ("nyala_json_item", "nyala_json_list"),
+        "jsonb_agg" => ("nyala_json_item", "nyala_jsonb_list"),
+        "json_object_agg" => ("nyala_json_member", "nyala_json_members"),
+        "jsonb_object_agg" => ("nyala_json_member", "nyala_jsonb_members"),
+        _ => return None,
+    };
+    let mut aggregate = function.clone();
+    aggregate.name = build::name("array_agg");
+    let FunctionArguments::List(arguments) = &mut aggregate.args else {
+        return None;
+    };
+    let values = arguments.args.iter().map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => Some(value.clone()),
+        _ => None,
+    });
+    let values: Vec<Expr> = values.collect::<Option<_>>()?;
+    let number = if item == "nyala_json_item" { 1 } else { 2 };
+    if values.len() != number {
+        return None;
+    }
+    if arguments.duplicate_treatment == Some(DuplicateTreatment::Distinct) {
+        return match (values.as_slice(), list) {
+            ([value], "nyala_json_list" | "nyala_jsonb_list") => {
+                // Values are told apart and ordered as they are, not as JSON.
+                if arguments.clauses.is_empty() {
+                    let key = OrderByExpr {
+                        expr: value.clone(),
+                        options: OrderByOptions::default(),
+                        with_fill: None,
+                    };
+                    arguments
+                        .clauses
+                        .push(FunctionArgumentClause::OrderBy(vec![key]));
+                }
+                let list = format!("{list}_of");
+                Some(build::call(&list, vec![Expr::Function(aggregate)]))
+            }
+            _ => None,
+        };
+    }
+    let item = build::call(item, values);
+    arguments.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(item))];
+    Some(build::call(list, vec![Expr::Function(aggregate)]))
+}
+
+/// `(a, b) OVERLAPS (c, d)`: each pair are the ends of a time, in any order, or its begin and length.
+fn overlap(left: &Expr, right: &Expr) -> Option<Expr> {
+    let (one, other) = (ends(left)?, ends(right)?);
+    let first = |ends: &[Expr; 2]| build::call("least", ends.to_vec());
+    let last = |ends: &[Expr; 2]| build::call("greatest", ends.to_vec());
+    let before = |a: Expr, b: Expr| binary(a, BinaryOperator::Lt, b);
+    let within = binary(
+        before(first(&one), last(&other)),
+        BinaryOperator::And,
+        before(first(&other), last(&one)),
+    );
+    let together = binary(first(&one), BinaryOperator::Eq, first(&other));
+    Some(binary(within, BinaryOperator::Or, together))
+}
+
+fn ends(pair: &Expr) -> Option<[Expr; 2]> {
+    let mut pair = pair;
+    while let Expr::Nested(inner) = pair {
+        pair = inner;
+    }
+    let Expr::Tuple(parts) = pair else {
+        return None;
+    };
+    let [begin, end] = parts.as_slice() else {
+        return None;
+    };
+    let is_length = matches!(
+        end,
+        Expr::Interval(_)
+            | Expr::Cast {
+                data_type: DataType::Interval { .. },
+                ..
+            }
+    );
+    let end = match is_length {
+        true => binary(begin.clone(), BinaryOperator::Plus, end.clone()),
+        false => end.clone(),
+    };
+    Some([begin.clone(), end])
+}
+
+/// `x LIKE ANY (ARRAY[a, b])` is `x LIKE a OR x LIKE b`.
+fn like_any(expr: &mut Expr) {
+    let (Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. }) = expr else {
+        return;
+    };
+    let mut list = pattern.as_ref();
+    while let Expr::Nested(inner) = list {
+        list = inner;
+    }
+    let patterns = match list {
+        Expr::Array(array) => array.elem.clone(),
+        Expr::Tuple(patterns) => patterns.clone(),
+        _ => return,
+    };
+    *any = false;
+    // Each has its own pattern, and not the list.
+    **pattern = build::null();
+    let each = patterns.into_iter().map(|one| {
+        let mut like = expr.clone();
+        if let Expr::Like { pattern, .. } | Expr::ILike { pattern, .. } = &mut like {
+            **pattern = one;
+        }
+        like
+    });
+    *expr = any_of(each.collect());
+}
+
+/// `x ~ ANY (ARRAY[a, b])` is `x ~ a OR x ~ b`.
+fn match_any(expr: &mut Expr) {
+    let Expr::AnyOp {
+        left,
+        compare_op,
+        right,
+        ..
+    } = expr
+    else {
+        return;
+    };
+    let is_match = matches!(
+        compare_op,
+        BinaryOperator::PGRegexMatch
+            | BinaryOperator::PGRegexIMatch
+            | BinaryOperator::PGRegexNotMatch
+            | BinaryOperator::PGRegexNotIMatch
+    );
+    let Expr::Array(array) = right.as_ref() else {
+        return;
+    };
+    if !is_match {
+        return;
+    }
+    let each = array.elem.iter().map(|pattern| {
+        let (text, op) = (left.as_ref().clone(), compare_op.clone());
+        binary(text, op, pattern.clone())
+    });
+    *expr = any_of(each.collect());
+}
+
+fn any_of(conditions: Vec<Expr>) -> Expr {
+    let any = combined(conditions, &BinaryOperator::Or);
+    any.unwrap_or_else(|| Expr::value(Value::Boolean(false)))
+}
+
+/// All of a list in one expression, which is no deeper than it has to be: what is long must not overflow a stack.
+fn combined(mut list: Vec<Expr>, op: &BinaryOperator) -> Option<Expr> {
+    if list.len() <= 1 {
+        return list.pop();
+    }
+    let right = list.split_off(list.len() / 2);
+    let (left, right) = (combined(list, op)?, combined(right, op)?);
+    Some(binary(left, op.clone(), right))
+}
+
+/// `(array_agg(x ORDER BY y))[1]`: DataFusion takes it for another aggregate, which has no such order.
+fn element_of_aggregate(root: &Expr, accesses: &[AccessExpr]) -> Option<Expr> {
+    let [AccessExpr::Subscript(Subscript::Index { index })] = accesses else {
+        return None;
+    };
+    let mut array = root;
+    while let Expr::Nested(inner) = array {
+        array = inner;
+    }
+    match array {
+        Expr::Function(function) if system_name(&function.name).as_deref() == Some("array_agg") => {
+            let arguments = vec![array.clone(), index.clone()];
+            Some(build::call("array_element", arguments))
+        }
+        _ => None,
+    }
+}
+
+/// A bound of a slice that is left out is that of the array.
+fn slice_bounds(root: &Expr, accesses: &mut [AccessExpr]) {
+    let [
+        AccessExpr::Subscript(Subscript::Slice {
+            lower_bound,
+            upper_bound,
+            ..
+        }),
+    ] = accesses
+    else {
+        return;
+    };
+    lower_bound.get_or_insert_with(|| build::number(1));
+    upper_bound.get_or_insert_with(|| {
+        let length = build::call("cardinality", vec![root.clone()]);
+        cast(length, DataType::BigInt(None))
+    });
+}
+
+/// The bounds and the step of a series of times, with their types: strings are read as what the other bounds are, and a series of
+/// dates is one of instants.
+pub fn series_bounds(mut bounds: Vec<Expr>) -> Vec<Expr> {
+    let [_, _, step] = bounds.as_mut_slice() else {
+        return bounds;
+    };
+    let interval = DataType::Interval {
+        fields: None,
+        precision: None,
+    };
+    if text_of(step).is_some() && matches!(step, Expr::Value(_)) {
+        *step = cast(build::take(step), interval);
+    }
+    let Some(ty) = bounds.iter().take(2).find_map(time_type) else {
+        return bounds;
+    };
+    for bound in bounds.iter_mut().take(2) {
+        *bound = cast(build::take(bound), ty.clone());
+    }
+    bounds
+}
+
+/// The type of the series that begins or ends with a time.
+fn time_type(bound: &Expr) -> Option<DataType> {
+    let instants = || Some(DataType::Timestamp(None, TimezoneInfo::WithTimeZone));
+    match bound {
+        Expr::Nested(inner) => time_type(inner),
+        Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) => {
+            match data_type {
+                DataType::Date => instants(),
+                DataType::Timestamp(..) => Some(data_type.clone()),
+                DataType::Custom(name, _)
+                    if system_name(name).as_deref() == Some("timestamptz") =>
+                {
+                    instants()
+                }
+                _ => None,
+            }
+        }
+        Expr::Function(function) => match system_name(&function.name)?.as_str() {
+            "current_date" | "now" | "current_timestamp" => instants(),
+            "localtimestamp" => Some(DataType::Timestamp(None, TimezoneInfo::None)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -60,7 +397,68 @@ fn call(function: &mut Function) -> Option<Expr> {
         .cloned()
         .collect();
     match (name.as_str(), arguments.as_slice()) {
-        ("generate_series", _) => Some(build::call("unnest", vec![build::call(SERIES, arguments)])),
+        ("generate_series", _) => {
+            let series = build::call(SERIES, series_bounds(arguments));
+            Some(build::call("unnest", vec![series]))
+        }
+        ("array_length", [_, _]) => {
+            // An empty array has no dimension to be asked for.
+            let length = Expr::Function(function.clone());
+            Some(build::call("nullif", vec![length, build::number(0)]))
+        }
+        ("array_positions", [_, _]) => Some(cast(
+            Expr::Function(function.clone()),
+            DataType::Array(ArrayElemTypeDef::SquareBracket(
+                Box::new(DataType::Integer(None)),
+                None,
+            )),
+        )),
+        ("array_remove", [_, _]) => Some(build::call("array_remove_all", arguments)),
+        ("array_replace", [_, _, _]) => Some(build::call("array_replace_all", arguments)),
+        ("encode" | "convert_from", [Expr::Value(text), format]) => {
+            // A string without a type is one of bytes.
+            let bytes = cast(Expr::Value(text.clone()), DataType::Bytea);
+            function.args = build::arguments(vec![bytes, format.clone()]);
+            None
+        }
+        ("every", [_]) => {
+            function.name = build::name("bool_and");
+            None
+        }
+        ("isfinite", [time]) => {
+            // No time here is infinite; of NULL it is not known.
+            let known = Expr::IsNotNull(Box::new(time.clone()));
+            Some(binary(known, BinaryOperator::Or, build::null()))
+        }
+        ("jsonb_extract_path" | "json_extract_path", [document, path @ ..]) => {
+            let path = array(path.to_vec());
+            let op = BinaryOperator::HashArrow;
+            let document = match document {
+                Expr::Value(_) if name.starts_with("jsonb") => {
+                    build::call("jsonb_in", vec![document.clone()])
+                }
+                _ => document.clone(),
+            };
+            Some(binary(document, op, path))
+        }
+        ("jsonb_extract_path_text" | "json_extract_path_text", [document, path @ ..]) => {
+            let path = array(path.to_vec());
+            let op = BinaryOperator::HashLongArrow;
+            let document = match document {
+                Expr::Value(_) if name.starts_with("jsonb") => {
+                    build::call("jsonb_in", vec![document.clone()])
+                }
+                _ => document.clone(),
+            };
+            Some(binary(document, op, path))
+        }
+        ("ntile", [_]) if function.over.is_some() => Some(cast(
+            Expr::Function(function.clone()),
+            DataType::Integer(None),
+        )),
+        ("num_nulls", [_, ..]) => Some(count_where(arguments, Expr::IsNull)),
+        ("num_nonnulls", [_, ..]) => Some(count_where(arguments, Expr::IsNotNull)),
+        ("transaction_timestamp", []) => Some(build::call("now", Vec::new())),
         ("regexp_substr", [text, pattern]) => {
             let brackets = |text: &str| Expr::value(Value::SingleQuotedString(text.to_string()));
             let whole = build::call(
@@ -111,8 +509,21 @@ fn call(function: &mut Function) -> Option<Expr> {
             timestamp: Box::new(build::call("make_timestamp", parts.to_vec())),
             time_zone: Box::new(zone.clone()),
         }),
-        _ => None,
+        (name, _) => sets::in_select(name, &arguments),
     }
+}
+
+fn array(elem: Vec<Expr>) -> Expr {
+    Expr::Array(Array { elem, named: true })
+}
+
+/// How many of the values the condition holds for.
+fn count_where(values: Vec<Expr>, condition: fn(Box<Expr>) -> Expr) -> Expr {
+    let ones = values.into_iter().map(|value| {
+        let holds = Expr::Nested(Box::new(condition(Box::new(value))));
+        cast(holds, DataType::Integer(None))
+    });
+    combined(ones.collect(), &BinaryOperator::Plus).unwrap_or_else(|| build::number(0))
 }
 
 /// Whether an expression is the number of a transaction: what a column of that type is called, or a cast to it.

@@ -40,12 +40,18 @@ pub fn rewrite(factor: &mut TableFactor) {
                     let Some(bounds) = expressions(&arguments.args) else {
                         return;
                     };
-                    let series = build::call(calls::SERIES, bounds);
+                    let series = build::call(calls::SERIES, calls::series_bounds(bounds));
                     let alias = named_column(alias.take(), &function);
                     *factor = unnest(vec![series], alias);
                 }
                 "generate_series" => {
                     arguments.args.iter_mut().for_each(widen_length);
+                    if let Some(bounds) = expressions(&arguments.args) {
+                        let bounds = calls::series_bounds(bounds).into_iter();
+                        let bounds =
+                            bounds.map(|bound| FunctionArg::Unnamed(FunctionArgExpr::Expr(bound)));
+                        arguments.args = bounds.collect();
+                    }
                     *name = ObjectName::from(vec![Ident::new(function.as_str())]);
                     *alias = named_column(alias.take(), &function);
                 }
@@ -66,7 +72,7 @@ pub fn rewrite(factor: &mut TableFactor) {
             match function.as_deref() {
                 Some("unnest") => *factor = unnest(arguments, alias.take()),
                 Some("generate_series") => {
-                    let series = build::call(calls::SERIES, arguments);
+                    let series = build::call(calls::SERIES, calls::series_bounds(arguments));
                     let alias = named_column(alias.take(), "generate_series");
                     *factor = unnest(vec![series], alias);
                 }

@@ -34,6 +34,7 @@ pub fn keyword(expr: &mut Expr) {
             // Both are what the clock of the session's zone shows, so they are casts of the instant.
             let data_type = match system_name(&function.name).as_deref() {
                 Some("current_date") => DataType::Date,
+                Some("localtime") => DataType::Time(None, TimezoneInfo::None),
                 Some("localtimestamp") => DataType::Timestamp(None, TimezoneInfo::None),
                 _ => return,
             };

@@ -9,9 +9,10 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, DataType, Distinct, Expr, Function, FunctionArguments, Ident,
-    OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    TimezoneInfo, TrimWhereField, Value, visit_expressions,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Distinct, Expr, Function,
+    FunctionArguments, Ident, OrderBy, OrderByKind, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TimezoneInfo, TrimWhereField, Value,
+    visit_expressions,
 };
 
 use crate::sql::normalize::{build, last_name};
@@ -263,6 +264,10 @@ fn strong_label(expr: &Expr) -> Option<String> {
         Expr::Ceil { .. } => Some("ceil".to_string()),
         Expr::Floor { .. } => Some("floor".to_string()),
         Expr::AtTimeZone { .. } => Some("timezone".to_string()),
+        Expr::BinaryOp {
+            op: BinaryOperator::Overlaps,
+            ..
+        } => Some("overlaps".to_string()),
         Expr::Trim { trim_where, .. } => Some(
             match trim_where {
                 Some(TrimWhereField::Leading) => "ltrim",

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result as DfResult};
+use datafusion::common::{Column, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{
     Expr, Join, JoinType, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, Unnest,
 };
 
-/// Turns one node, where it is an inner join with the elements of an array on its left.
+use crate::sql::strings::one_element_at_least;
+
+/// Turns one node, where it is a join with the elements of an array on its left.
 pub fn flatten(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let LogicalPlan::Join(join) = &plan else {
         return Ok(Transformed::no(plan));
@@ -29,10 +31,13 @@ fn unnested(join: &Join) -> DfResult<Option<LogicalPlan>> {
     let LogicalPlan::Subquery(subquery) = input.as_ref() else {
         return Ok(None);
     };
-    if join.join_type != JoinType::Inner {
-        return Ok(None);
-    }
-    let Some(rows) = over(&subquery.subquery, &join.left)? else {
+    let keep = match join.join_type {
+        JoinType::Inner => false,
+        // A row without elements stays, with NULL beside it; a condition would have to leave it as well.
+        JoinType::Left if join.on.is_empty() && join.filter.as_ref().is_none_or(is_true) => true,
+        _ => return Ok(None),
+    };
+    let Some(rows) = over(&subquery.subquery, &join.left, keep)? else {
         return Ok(None);
     };
     // Columns of the function come after those passed along, under the function's alias.
@@ -63,13 +68,13 @@ fn unnested(join: &Join) -> DfResult<Option<LogicalPlan>> {
 }
 
 /// The plan of an unnesting subquery over the rows of its outer relation instead of over one empty row.
-fn over(plan: &LogicalPlan, left: &Arc<LogicalPlan>) -> DfResult<Option<LogicalPlan>> {
+fn over(plan: &LogicalPlan, left: &Arc<LogicalPlan>, keep: bool) -> DfResult<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::EmptyRelation(empty) if empty.produce_one_row => {
             Ok(Some(left.as_ref().clone()))
         }
         LogicalPlan::Projection(Projection { expr, input, .. }) => {
-            let Some(rows) = over(input, left)? else {
+            let Some(rows) = over(input, left, keep)? else {
                 return Ok(None);
             };
             let mut columns: Vec<_> = left
@@ -79,6 +84,10 @@ fn over(plan: &LogicalPlan, left: &Arc<LogicalPlan>) -> DfResult<Option<LogicalP
                 .map(Expr::Column)
                 .collect();
             for expr in expr {
+                // What is computed of an element would be computed where there is none.
+                if keep && unnests(input) && !is_element(expr) {
+                    return Ok(None);
+                }
                 columns.push(expr.clone().transform_up(inner_column)?.data);
             }
             // A column the outer relation does not have belongs to a query further out.
@@ -103,8 +112,12 @@ fn over(plan: &LogicalPlan, left: &Arc<LogicalPlan>) -> DfResult<Option<LogicalP
             options,
             ..
         }) => {
-            let Some(rows) = over(input, left)? else {
+            let Some(rows) = over(input, left, keep)? else {
                 return Ok(None);
+            };
+            let rows = match keep {
+                true => with_one_element(rows, exec_columns)?,
+                false => rows,
             };
             let unnested = LogicalPlanBuilder::from(rows)
                 .unnest_columns_with_options(exec_columns.clone(), options.clone())?;
@@ -112,6 +125,45 @@ fn over(plan: &LogicalPlan, left: &Arc<LogicalPlan>) -> DfResult<Option<LogicalP
         }
         _ => Ok(None),
     }
+}
+
+/// The same rows, whose arrays in these columns have one element at least.
+fn with_one_element(rows: LogicalPlan, arrays: &[Column]) -> DfResult<LogicalPlan> {
+    let schema = Arc::clone(rows.schema());
+    let columns = schema.iter().map(|(qualifier, field)| {
+        let column = Column::from((qualifier, field));
+        match arrays.contains(&column) {
+            true => one_element_at_least(Expr::Column(column), field.data_type().clone())
+                .alias_qualified(qualifier.cloned(), field.name()),
+            false => Expr::Column(column),
+        }
+    });
+    let columns: Vec<Expr> = columns.collect();
+    LogicalPlanBuilder::from(rows).project(columns)?.build()
+}
+
+fn unnests(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Unnest(_)) || plan.inputs().into_iter().any(unnests)
+}
+
+/// Whether an expression is a column, of whatever name and type.
+fn is_element(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(_) => true,
+        Expr::Alias(alias) => is_element(&alias.expr),
+        Expr::Cast(cast) => is_element(&cast.expr),
+        Expr::ScalarFunction(call) => {
+            call.func.name() == "nyala_retyped" && call.args.iter().all(is_element)
+        }
+        _ => false,
+    }
+}
+
+fn is_true(condition: &Expr) -> bool {
+    matches!(
+        condition,
+        Expr::Literal(ScalarValue::Boolean(Some(true)), _)
+    )
 }
 
 fn inner_column(expr: Expr) -> DfResult<Transformed<Expr>> {
