@@ -1,5 +1,6 @@
 //! Functions of PostgreSQL that DataFusion does not have, over times and numbers; their arguments have fixed types.
 
+use std::cmp::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
@@ -227,71 +228,61 @@ fn justified(
     Ok(Arc::new(justified))
 }
 
-/// `interval_justify_hours` of PostgreSQL: whole days of the time become days, of one sign with it.
-pub fn justify_hours(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
-    let IntervalMonthDayNano {
-        months,
-        mut days,
-        mut nanoseconds,
-    } = interval;
-    days = days.saturating_add(i32::try_from(nanoseconds / DAY_NS).unwrap_or_default());
-    nanoseconds %= DAY_NS;
-    if days > 0 && nanoseconds < 0 {
-        nanoseconds += DAY_NS;
-        days -= 1;
-    } else if days < 0 && nanoseconds > 0 {
-        nanoseconds -= DAY_NS;
-        days += 1;
+/// Whole days of a time, and what is left of it.
+fn whole_days(nanoseconds: i64) -> (i32, i64) {
+    let days = i32::try_from(nanoseconds / DAY_NS).unwrap_or_default();
+    (days, nanoseconds % DAY_NS)
+}
+
+/// A larger and a smaller part, of which the smaller one has the larger one's sign; `size` smaller ones are a larger one. `rest`
+/// tells on which side of 0 the smaller part is.
+fn of_one_sign<T>(larger: &mut i32, smaller: &mut T, rest: Ordering, size: T)
+where
+    T: std::ops::AddAssign + std::ops::SubAssign,
+{
+    match (0.cmp(larger), rest) {
+        (Ordering::Less, Ordering::Less) => {
+            *smaller += size;
+            *larger -= 1;
+        }
+        (Ordering::Greater, Ordering::Greater) => {
+            *smaller -= size;
+            *larger += 1;
+        }
+        _ => {}
     }
-    IntervalMonthDayNano::new(months, days, nanoseconds)
+}
+
+/// `interval_justify_hours` of PostgreSQL: whole days of the time become days, of one sign with it.
+fn justify_hours(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
+    let (whole, mut time) = whole_days(interval.nanoseconds);
+    let mut days = interval.days.saturating_add(whole);
+    let side = time.cmp(&0);
+    of_one_sign(&mut days, &mut time, side, DAY_NS);
+    IntervalMonthDayNano::new(interval.months, days, time)
 }
 
 /// `interval_justify_days` of PostgreSQL: 30 days become a month, of one sign with the days.
 fn justify_days(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
-    let IntervalMonthDayNano {
-        months,
-        days,
-        nanoseconds,
-    } = interval;
-    let mut months = months.saturating_add(days / MONTH_DAYS);
-    let mut days = days % MONTH_DAYS;
-    if months > 0 && days < 0 {
-        days += MONTH_DAYS;
-        months -= 1;
-    } else if months < 0 && days > 0 {
-        days -= MONTH_DAYS;
-        months += 1;
-    }
-    IntervalMonthDayNano::new(months, days, nanoseconds)
+    let mut months = interval.months.saturating_add(interval.days / MONTH_DAYS);
+    let mut days = interval.days % MONTH_DAYS;
+    let side = days.cmp(&0);
+    of_one_sign(&mut months, &mut days, side, MONTH_DAYS);
+    IntervalMonthDayNano::new(months, days, interval.nanoseconds)
 }
 
 /// `interval_justify_interval` of PostgreSQL: both at once.
 fn justify_interval(interval: IntervalMonthDayNano) -> IntervalMonthDayNano {
-    let IntervalMonthDayNano {
-        months,
-        days,
-        nanoseconds,
-    } = interval;
-    let whole = i32::try_from(nanoseconds / DAY_NS).unwrap_or_default();
-    let mut nanoseconds = nanoseconds % DAY_NS;
-    let mut days = days.saturating_add(whole);
-    let mut months = months.saturating_add(days / MONTH_DAYS);
+    let (whole, mut time) = whole_days(interval.nanoseconds);
+    let mut days = interval.days.saturating_add(whole);
+    let mut months = interval.months.saturating_add(days / MONTH_DAYS);
     days %= MONTH_DAYS;
-    if months > 0 && (days < 0 || (days == 0 && nanoseconds < 0)) {
-        days += MONTH_DAYS;
-        months -= 1;
-    } else if months < 0 && (days > 0 || (days == 0 && nanoseconds > 0)) {
-        days -= MONTH_DAYS;
-        months += 1;
-    }
-    if days > 0 && nanoseconds < 0 {
-        nanoseconds += DAY_NS;
-        days -= 1;
-    } else if days < 0 && nanoseconds > 0 {
-        nanoseconds -= DAY_NS;
-        days += 1;
-    }
-    IntervalMonthDayNano::new(months, days, nanoseconds)
+    // Of no days, the time tells.
+    let side = days.cmp(&0).then(time.cmp(&0));
+    of_one_sign(&mut months, &mut days, side, MONTH_DAYS);
+    let side = time.cmp(&0);
+    of_one_sign(&mut days, &mut time, side, DAY_NS);
+    IntervalMonthDayNano::new(months, days, time)
 }
 
 fn days_in_month(time: &NaiveDateTime) -> u32 {
