@@ -618,6 +618,7 @@ impl Session {
             time_zone: self.settings.time_zone(),
             date_order: self.settings.format().date_style.order,
             json: casts::json_input,
+            now_us: Some(self.transaction_start()),
         }
     }
 
@@ -741,7 +742,10 @@ impl Session {
             view,
             self.server.engine_state(now_us),
             search_path,
-            self.input_settings(),
+            InputSettings {
+                now_us: Some(now_us),
+                ..self.input_settings()
+            },
             self.settings.format(),
             Box::new(system),
             Arc::clone(&self.server.workload),

@@ -84,6 +84,8 @@ pub struct InputSettings {
     pub date_order: DateOrder,
     /// The JSON kernel.
     pub json: JsonInput,
+    /// What `now` is, in microseconds since 1970, and so `today`; where it is not known these words are refused.
+    pub now_us: Option<i64>,
 }
 
 /// Builds an Arrow array of one SQL type from input values.

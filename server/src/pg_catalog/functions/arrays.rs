@@ -315,6 +315,7 @@ pub fn literal(text: &str, data_type: &DataType) -> Result<ScalarValue> {
             time_zone: TimeZone::default(),
             date_order: DateOrder::default(),
             json: json_input,
+            now_us: None,
         };
         return Ok(parse_scalar(text, &ty, &settings)?);
     }

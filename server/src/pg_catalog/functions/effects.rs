@@ -205,6 +205,7 @@ fn text_value(text: &str, ty: &SqlType) -> Result<f64> {
         time_zone: TimeZone::default(),
         date_order: DateOrder::default(),
         json: casts::json_input,
+        now_us: None,
     };
     let value = parse_scalar(text, ty, &settings)?;
     Ok(match value {

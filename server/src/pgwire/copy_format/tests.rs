@@ -36,6 +36,7 @@ fn reader(options: &CopyOptions) -> CopyReader {
         time_zone: TimeZone::default(),
         date_order: DateOrder::Mdy,
         json,
+        now_us: None,
     };
     CopyReader::new(options, "t", &columns(), &settings, 2)
 }

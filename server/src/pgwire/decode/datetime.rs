@@ -1,7 +1,7 @@
 //! Text input of dates, times and timestamps.
 //!
 //! Owns the assembly of fields into values and their ranges; the fields are found by `fields`. It reads no
-//! clock: `now`, `today` and their kin are refused, since the planner knows the statement's time.
+//! clock: what `now`, `today` and their kin are, the settings tell.
 
 mod fields;
 
@@ -29,10 +29,14 @@ pub fn parse_date(text: &str, settings: &InputSettings) -> Result<i32, ValueErro
         Some(Special::Infinity) => return Ok(i32::MAX),
         Some(Special::MinusInfinity) => return Ok(i32::MIN),
         Some(Special::Epoch) => return Ok(0),
-        None => {}
+        Some(Special::Now | Special::Day(_)) | None => {}
     }
     fields.check_time(text)?;
-    let days = fields.days(text, name)?;
+    let days = match fields.special {
+        Some(Special::Day(distance)) => today(text, settings)? + distance,
+        Some(_) => today(text, settings)?,
+        None => fields.days(text, name)?,
+    };
     i32::try_from(days)
         .map_err(|_| ValueError::new("22008", format!("date out of range: \"{text}\"")))
 }
@@ -41,10 +45,13 @@ pub fn parse_date(text: &str, settings: &InputSettings) -> Result<i32, ValueErro
 pub fn parse_time(text: &str, settings: &InputSettings) -> Result<i64, ValueError> {
     let name = "time";
     let fields = fields::parse(text, name, settings.date_order)?;
-    if fields.special.is_some() {
-        return Err(syntax(name, text));
-    }
     fields.check_time(text)?;
+    match fields.special {
+        Some(Special::Now) => return Ok(wall_clock(text, settings)?.rem_euclid(DAY_US)),
+        Some(Special::Day(_)) => return Ok(fields.time_us.unwrap_or(0)),
+        Some(_) => return Err(syntax(name, text)),
+        None => {}
+    }
     match fields.time_us {
         Some(us) if us <= DAY_US => Ok(us),
         Some(_) => Err(out_of_range(text)),
@@ -76,11 +83,16 @@ pub fn parse_timestamp(
         Some(Special::MinusInfinity) => return Ok(i64::MIN),
         // The epoch is an instant; without a zone it is the wall clock of UTC.
         Some(Special::Epoch) => return Ok(0),
-        None => {}
+        Some(Special::Now) if zoned => return now(text, settings),
+        Some(Special::Now) => return wall_clock(text, settings),
+        Some(Special::Day(_)) | None => {}
     }
     fields.check_time(text)?;
     let range = || ValueError::new("22008", format!("timestamp out of range: \"{text}\""));
-    let days = fields.days(text, name)?;
+    let days = match fields.special {
+        Some(Special::Day(distance)) => today(text, settings)? + distance,
+        _ => fields.days(text, name)?,
+    };
     let local = days
         .checked_mul(DAY_US)
         .and_then(|us| us.checked_add(fields.time_us.unwrap_or(0)))
@@ -97,6 +109,25 @@ pub fn parse_timestamp(
         .checked_sub(offset)
         .filter(|us| *us != i64::MAX)
         .ok_or_else(range)
+}
+
+/// The time of the statement, in microseconds since 1970.
+fn now(text: &str, settings: &InputSettings) -> Result<i64, ValueError> {
+    settings.now_us.ok_or_else(|| {
+        let message = format!("date/time value \"{text}\" is not supported");
+        ValueError::new("0A000", message)
+    })
+}
+
+/// What a clock in the session's zone shows at that time, in microseconds since 1970.
+fn wall_clock(text: &str, settings: &InputSettings) -> Result<i64, ValueError> {
+    let now = now(text, settings)?;
+    Ok(now + i64::from(settings.time_zone.offset_at_utc(now)) * SECOND_US)
+}
+
+/// The day in the session's zone at that time, in days since 1970.
+fn today(text: &str, settings: &InputSettings) -> Result<i64, ValueError> {
+    Ok(wall_clock(text, settings)?.div_euclid(DAY_US))
 }
 
 fn zone_offset(local: i64, settings: &InputSettings) -> i64 {

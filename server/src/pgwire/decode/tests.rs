@@ -3,6 +3,7 @@
 mod round_trip;
 
 use bytes::BytesMut;
+use datafusion::common::ScalarValue;
 use nyala_catalog::types::SqlType;
 
 use super::super::encode::{
@@ -47,6 +48,7 @@ pub fn input_settings() -> InputSettings {
         time_zone: TimeZone::default(),
         date_order: DateOrder::Mdy,
         json,
+        now_us: None,
     }
 }
 
@@ -168,11 +170,35 @@ fn literals_read_and_print_as_in_postgresql() {
 }
 
 #[test]
-fn words_that_need_a_clock_are_refused() {
+fn words_that_need_a_clock_are_refused_without_one() {
     for word in ["now", "today", "tomorrow", "yesterday"] {
         let error = parse_scalar(word, &SqlType::Timestamptz, &input_settings()).unwrap_err();
         assert_eq!(error.sqlstate, "0A000");
     }
+}
+
+#[test]
+fn words_are_of_the_statement_s_time() {
+    // 2020-02-29 23:30 in UTC is the first of March in Berlin.
+    let settings = InputSettings {
+        time_zone: TimeZone::parse("Europe/Berlin").unwrap(),
+        now_us: Some(1_583_019_000_000_000),
+        ..input_settings()
+    };
+    let days = |word| parse_scalar(word, &SqlType::Date, &settings).unwrap();
+    let march = 18_322;
+    assert_eq!(days("today"), ScalarValue::Date32(Some(march)));
+    assert_eq!(days("Yesterday"), ScalarValue::Date32(Some(march - 1)));
+    let micros = |word, ty: &SqlType| match parse_scalar(word, ty, &settings).unwrap() {
+        ScalarValue::TimestampMicrosecond(Some(micros), _) => micros,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(micros("now", &SqlType::Timestamptz), 1_583_019_000_000_000);
+    let tomorrow = i64::from(march + 1) * 86_400_000_000;
+    assert_eq!(micros("tomorrow", &SqlType::Timestamp), tomorrow);
+    let zoned = tomorrow - 3_600_000_000;
+    assert_eq!(micros("tomorrow 00:00", &SqlType::Timestamptz), zoned);
+    assert!(parse_scalar("now 10:00", &SqlType::Timestamp, &settings).is_err());
 }
 
 #[test]

@@ -73,6 +73,9 @@ pub enum Special {
     Infinity,
     MinusInfinity,
     Epoch,
+    Now,
+    /// A day by its distance from today; it can have a time.
+    Day(i64),
 }
 
 /// What was found in a date/time text.
@@ -94,8 +97,7 @@ pub struct Fields {
 /// Finds the fields of `text`.
 ///
 /// # Errors
-/// 22007 for what is no date/time, 22008 for numbers too large for any field, 0A000 for words that
-/// need a clock.
+/// 22007 for what is no date/time, 22008 for numbers too large for any field.
 pub fn parse(text: &str, name: &str, order: DateOrder) -> Result<Fields, ValueError> {
     let mut scanner = Scanner {
         rest: text,
@@ -120,10 +122,6 @@ pub fn parse(text: &str, name: &str, order: DateOrder) -> Result<Fields, ValueEr
                 format!("time zone \"{zone}\" not recognized"),
             ));
         }
-        Err(Refusal::Clock(word)) => {
-            let message = format!("date/time value \"{word}\" is not supported");
-            return Err(ValueError::new("0A000", message));
-        }
     }
     Ok(scanner.fields)
 }
@@ -133,7 +131,6 @@ enum Refusal {
     Range,
     Zone(String),
     Displacement,
-    Clock(String),
 }
 
 struct Scanner<'a> {
@@ -166,8 +163,12 @@ impl<'a> Scanner<'a> {
             }
         }
         let fields = &mut self.fields;
-        if !any || (fields.special.is_some() && (fields.day.is_some() || fields.time_us.is_some()))
-        {
+        let twice = match fields.special {
+            None => false,
+            Some(Special::Day(_)) => fields.day.is_some(),
+            Some(_) => fields.day.is_some() || fields.time_us.is_some(),
+        };
+        if !any || twice {
             return Err(Refusal::Syntax);
         }
         if let Some(year) = &mut fields.year
@@ -447,7 +448,10 @@ impl<'a> Scanner<'a> {
             "infinity" | "inf" => self.fields.special = Some(Special::Infinity),
             "epoch" => self.fields.special = Some(Special::Epoch),
             "allballs" => self.set_time(0, 0, 0, 0)?,
-            "now" | "today" | "tomorrow" | "yesterday" => return Err(Refusal::Clock(word)),
+            "now" => self.fields.special = Some(Special::Now),
+            "today" => self.fields.special = Some(Special::Day(0)),
+            "tomorrow" => self.fields.special = Some(Special::Day(1)),
+            "yesterday" => self.fields.special = Some(Special::Day(-1)),
             _ => {
                 if let Some(month) = month_of(&word) {
                     // `Jan 2`: a bare number before the month was its day already.
