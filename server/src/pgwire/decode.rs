@@ -10,6 +10,8 @@ mod datetime;
 mod interval;
 mod number;
 mod string;
+
+pub use string::parse_escaped;
 #[cfg(test)]
 mod tests;
 

@@ -43,7 +43,7 @@ mod single_row;
 mod values;
 
 pub use calls::SERIES;
-pub use functions::{calls_aggregate_or_set, factors};
+pub use functions::{calls_aggregate_or_set, factors, is_keyword};
 pub use labels::column_label;
 pub use sets::returns_value;
 

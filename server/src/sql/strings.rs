@@ -19,6 +19,7 @@ use nyala_udfs::{JsonError, MemberForm};
 use regex::{Regex, RegexBuilder};
 
 use crate::error::{PgError, Result, sqlstate};
+use crate::pgwire::decode::parse_escaped;
 use crate::pgwire::encode::TimeZone;
 use crate::sql::kernel::{Argument, Kernel};
 
@@ -258,46 +259,9 @@ fn decoded_text(text: &str, format: &str) -> Result<Vec<u8>> {
                     ),
                 })
         }
-        "escape" => unescaped(text),
+        "escape" => Ok(parse_escaped(text)?.into_owned()),
         _ => Err(invalid(format!("unrecognized encoding: \"{format}\""))),
     }
-}
-
-fn unescaped(text: &str) -> Result<Vec<u8>> {
-    let malformed = || {
-        PgError::new(
-            sqlstate::INVALID_TEXT_REPRESENTATION,
-            "invalid input syntax for type bytea",
-        )
-    };
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = match (first, after) {
-            (b'\\', [b'\\', after @ ..]) => {
-                bytes.push(b'\\');
-                after
-            }
-            (
-                b'\\',
-                [
-                    a @ b'0'..=b'3',
-                    b @ b'0'..=b'7',
-                    c @ b'0'..=b'7',
-                    after @ ..,
-                ],
-            ) => {
-                bytes.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-                after
-            }
-            (b'\\', _) => return Err(malformed()),
-            _ => {
-                bytes.push(*first);
-                after
-            }
-        };
-    }
-    Ok(bytes)
 }
 
 /// UTF-8 is the one encoding that texts of others are not converted from.

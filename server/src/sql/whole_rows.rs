@@ -17,7 +17,7 @@ use sqlparser::ast::{
 
 use crate::sql::from_columns::{FromColumn, Scopes, columns_of};
 use crate::sql::names;
-use crate::sql::normalize::{build, factors, returns_value};
+use crate::sql::normalize::{build, factors, is_keyword, returns_value};
 use crate::sql::planner::Planner;
 
 /// Columns of a row that are looked at to tell whether it is there.
@@ -352,18 +352,7 @@ impl Found<'_> {
 
     /// What a name means; noted as asked for while that is not known.
     fn meaning(&mut self, name: &Ident) -> Option<Expr> {
-        // A word that is a function is one, unless it is quoted.
-        let is_keyword = name.quote_style.is_none()
-            && matches!(
-                name.value.to_lowercase().as_str(),
-                "current_catalog"
-                    | "current_role"
-                    | "current_schema"
-                    | "current_user"
-                    | "session_user"
-                    | "user"
-            );
-        match is_keyword {
+        match is_keyword(name) {
             true => None,
             false => self.meaning_of(build::fold(name)),
         }

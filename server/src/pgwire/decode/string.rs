@@ -117,6 +117,11 @@ pub fn parse_bytea(text: &str) -> Result<Cow<'_, [u8]>, ValueError> {
     if let Some(digits) = text.strip_prefix("\\x") {
         return parse_hex(digits).map(Cow::Owned);
     }
+    parse_escaped(text)
+}
+
+/// The bytes of the escape form alone.
+pub fn parse_escaped(text: &str) -> Result<Cow<'_, [u8]>, ValueError> {
     if !text.contains('\\') {
         return Ok(Cow::Borrowed(text.as_bytes()));
     }

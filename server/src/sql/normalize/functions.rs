@@ -12,22 +12,25 @@ use sqlparser::ast::{
 use crate::pg_catalog;
 use crate::sql::normalize::{build, casts, labels, last_name, system_name};
 
+/// Whether a word is one of the functions that are called without parentheses and are names to the parser.
+pub fn is_keyword(name: &Ident) -> bool {
+    name.quote_style.is_none()
+        && matches!(
+            name.value.to_lowercase().as_str(),
+            "current_catalog"
+                | "current_role"
+                | "current_schema"
+                | "current_user"
+                | "session_user"
+                | "user"
+        )
+}
+
 /// `current_user` and its like are functions that are called without parentheses.
 pub fn keyword(expr: &mut Expr) {
     match expr {
-        Expr::Identifier(name) if name.quote_style.is_none() => {
-            let name = name.value.to_lowercase();
-            if matches!(
-                name.as_str(),
-                "current_catalog"
-                    | "current_role"
-                    | "current_schema"
-                    | "current_user"
-                    | "session_user"
-                    | "user"
-            ) {
-                *expr = build::call(&name, Vec::new());
-            }
+        Expr::Identifier(name) if is_keyword(name) => {
+            *expr = build::call(&build::fold(name), Vec::new());
         }
         Expr::Function(function) if matches!(function.args, FunctionArguments::None) => {
             function.args = build::arguments(Vec::new());

@@ -5,8 +5,8 @@
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, ObjectNamePart, SelectItem, TableAlias, TableFactor, TableSample,
-    TableSampleKind, TableSampleMethod, Value, WildcardAdditionalOptions,
+    BinaryOperator, Expr, Ident, SelectItem, TableAlias, TableFactor, TableSample, TableSampleKind,
+    TableSampleMethod, TableWithJoins, Value, WildcardAdditionalOptions,
 };
 
 use crate::error::{PgError, Result, sqlstate};
@@ -53,18 +53,16 @@ pub fn rewrite(factor: &mut TableFactor) -> Result<()> {
         wildcard_token: AttachedToken::empty(),
         ..WildcardAdditionalOptions::default()
     });
-    if let Some(ObjectNamePart::Identifier(_)) = name.0.last() {
-        let table = sqlparser::ast::TableWithJoins {
-            relation: factor.clone(),
-            joins: Vec::new(),
-        };
-        *factor = TableFactor::Derived {
-            lateral: false,
-            subquery: dml::select(vec![all], vec![table], Some(taken))?,
-            alias: Some(alias),
-            sample: None,
-        };
-    }
+    let table = TableWithJoins {
+        relation: factor.clone(),
+        joins: Vec::new(),
+    };
+    *factor = TableFactor::Derived {
+        lateral: false,
+        subquery: dml::select(vec![all], vec![table], Some(taken))?,
+        alias: Some(alias),
+        sample: None,
+    };
     Ok(())
 }
 
