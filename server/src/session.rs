@@ -539,7 +539,8 @@ impl Session {
             )?;
         }
         self.statement_text = Arc::clone(&prepared.sql);
-        match self.run(&tree, scope, cancel).await {
+        // Boxed, so that compiled statements, which come often, have a small future.
+        match Box::pin(self.run(&tree, scope, cancel)).await {
             Ok(Outcome::Rows { stream, tag }) => {
                 // Constants are computed when the first rows are asked for.
                 let sql = Arc::clone(&prepared.sql);

@@ -24,20 +24,25 @@ impl Catalog {
             gone.map(|(_, gone)| gone).collect()
         };
         for gone in gone {
-            // The rows are unreachable either way; the next start sweeps what could not be removed.
-            if let Err(error) = self.drop_storage(gone.storage) {
-                tracing::warn!(storage = gone.storage, %error, "dropped table's rows stay on disk");
-            }
-            if let Err(error) = self.forget_sequence(gone.storage).await {
-                tracing::warn!(storage = gone.storage, %error, "a dropped sequence's position stays");
-            }
-            let removal = remove_folders(Arc::clone(&self.columnar), gone);
-            // Nobody should wait for a store that is far away, or does not answer.
-            if self.columnar.is_local() {
-                removal.await;
-            } else {
-                tokio::spawn(removal);
-            }
+            // Boxed: most commits retire nothing.
+            Box::pin(self.remove(gone)).await;
+        }
+    }
+
+    async fn remove(&self, gone: Retired) {
+        // The rows are unreachable either way; the next start sweeps what could not be removed.
+        if let Err(error) = self.drop_storage(gone.storage) {
+            tracing::warn!(storage = gone.storage, %error, "dropped table's rows stay on disk");
+        }
+        if let Err(error) = self.forget_sequence(gone.storage).await {
+            tracing::warn!(storage = gone.storage, %error, "a dropped sequence's position stays");
+        }
+        let removal = remove_folders(Arc::clone(&self.columnar), gone);
+        // Nobody should wait for a store that is far away, or does not answer.
+        if self.columnar.is_local() {
+            removal.await;
+        } else {
+            tokio::spawn(removal);
         }
     }
 

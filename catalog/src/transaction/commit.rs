@@ -35,13 +35,7 @@ impl Transaction {
         };
         let csn = match Loads::of(&view)? {
             None => catalog.commit(request(&view, &changes)).await?,
-            Some(loads) => match loads.commit(request(&view, &changes)).await {
-                Err(error) if error.kind == ErrorKind::SerializationFailure => {
-                    loads.write_rows(&mut view)?;
-                    catalog.commit(request(&view, &changes)).await?
-                }
-                committed => committed?,
-            },
+            Some(loads) => Box::pin(loads.commit_with(&mut view, &changes)).await?,
         };
         drop(changing);
         drop(view);
@@ -93,7 +87,17 @@ impl Loads {
         }))
     }
 
-    /// Commits them with what else the transaction writes.
+    /// Commits them with what else the transaction writes; one by one where another transaction has written to what they replace.
+    async fn commit_with(&self, view: &mut ReadView, changes: &Changes) -> Result<u64> {
+        match self.commit(request(view, changes)).await {
+            Err(error) if error.kind == ErrorKind::SerializationFailure => {
+                self.write_rows(view)?;
+                self.catalog.commit(request(view, changes)).await
+            }
+            committed => committed,
+        }
+    }
+
     async fn commit(&self, mut request: CommitRequest) -> Result<u64> {
         for staged in &self.staged {
             let (storage, generation) = (staged.storage(), staged.generation());

@@ -124,7 +124,8 @@ impl Transaction {
     pub async fn finish_statement(&mut self) -> Result<()> {
         match self.changes.references.is_settled() {
             true => Ok(()),
-            false => self.settle(false).await,
+            // Boxed: most transactions have nothing to settle.
+            false => Box::pin(self.settle(false)).await,
         }
     }
 
@@ -132,7 +133,7 @@ impl Transaction {
     pub(super) async fn finish_references(&mut self) -> Result<()> {
         match self.changes.references.is_settled() {
             true => Ok(()),
-            false => self.settle(true).await,
+            false => Box::pin(self.settle(true)).await,
         }
     }
 

@@ -6,6 +6,7 @@
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::error::{PgError, Result, Severity, sqlstate};
@@ -33,9 +34,13 @@ pub struct Connection {
     stopping: watch::Receiver<bool>,
 }
 
-/// What comes after a message.
-enum Next {
-    Read,
+/// What a message is answered by.
+enum Answer<'a> {
+    /// The answer is written.
+    Given,
+    /// Work that has to be waited for.
+    Due(BoxFuture<'a, Result<()>>),
+    /// The client leaves.
     Leave,
 }
 
@@ -88,11 +93,18 @@ impl Connection {
             if self.skipping && !matches!(tag, b'S' | b'X') {
                 continue;
             }
-            let answered = AssertUnwindSafe(self.answer(frame)).catch_unwind().await;
-            match answered.unwrap_or_else(|panic| Err(panicked(&*panic))) {
-                Ok(Next::Read) => {}
-                Ok(Next::Leave) => return Ok(()),
-                Err(error) => self.fail(error, tag)?,
+            // Most messages wait for nothing. A future for each of them, as large as that of the longest statement, would cost
+            // more than their work.
+            let begun = AssertUnwindSafe(|| self.answer(frame));
+            let answered = match std::panic::catch_unwind(begun) {
+                Ok(Ok(Answer::Given)) => Ok(Ok(())),
+                Ok(Ok(Answer::Due(work))) => AssertUnwindSafe(work).catch_unwind().await,
+                Ok(Ok(Answer::Leave)) => return Ok(()),
+                Ok(Err(error)) => Ok(Err(error)),
+                Err(panic) => Err(panic),
+            };
+            if let Err(error) = answered.unwrap_or_else(|panic| Err(panicked(&*panic))) {
+                self.fail(error, tag)?;
             }
             // A client with a full pipeline never waits, so a shutdown is looked for between cycles.
             let ends = *self.stopping.borrow() || self.canceller.is_terminated();
@@ -134,20 +146,29 @@ impl Connection {
         }
     }
 
-    async fn answer(&mut self, frame: Frame) -> Result<Next> {
+    /// Answers a message, or begins to.
+    fn answer(&mut self, frame: Frame) -> Result<Answer<'_>> {
         match Frontend::decode(frame)? {
-            // Boxed, so that the future of the frequent messages stays small.
-            Frontend::Query(sql) => Box::pin(self.simple_query(&sql)).await?,
+            Frontend::Query(sql) => {
+                let work = async move { self.simple_query(&sql).await };
+                return Ok(Answer::Due(Box::pin(work)));
+            }
             Frontend::Parse { name, sql, types } => {
-                Box::pin(self.parse(name, &sql, &types)).await?;
+                let work = async move { self.parse(name, &sql, &types).await };
+                return Ok(Answer::Due(Box::pin(work)));
             }
             Frontend::Bind(bind) => self.bind(bind)?,
             Frontend::Describe(target) => self.describe(&target)?,
-            Frontend::Execute { portal, max_rows } => self.execute(portal, max_rows).await?,
+            Frontend::Execute { portal, max_rows } => {
+                if let Some(begun) = self.execute(portal, max_rows)? {
+                    return Ok(Answer::Due(Box::pin(self.finish(begun))));
+                }
+            }
             Frontend::Close(target) => self.close(&target),
-            Frontend::Flush => self.channel.flush().await?,
-            Frontend::Sync => self.sync().await?,
-            Frontend::Terminate => return Ok(Next::Leave),
+            Frontend::Flush => return Ok(Answer::Due(Box::pin(self.channel.flush()))),
+            Frontend::Sync if self.block_open => return Ok(Answer::Due(Box::pin(self.sync()))),
+            Frontend::Sync => self.ready_for_query(),
+            Frontend::Terminate => return Ok(Answer::Leave),
             // The rest of a COPY that failed on this side.
             Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => {}
             Frontend::FunctionCall => {
@@ -163,7 +184,7 @@ impl Connection {
                 ));
             }
         }
-        Ok(Next::Read)
+        Ok(Answer::Given)
     }
 
     /// Reports an error in the answer to a message of type `tag`; hands back a fatal one.

@@ -19,7 +19,7 @@ use crate::pgwire::messages::frontend::{Bind, Target};
 use crate::pgwire::statement::{Rows, Running};
 use crate::session::cursors::reader::{Keeping, Reader, SharedReader};
 use crate::session::cursors::{cannot_run, next_rows, shared};
-use crate::session::portals::{Portal, PortalState};
+use crate::session::portals::{Portal, PortalState, TakenPortal};
 use crate::session::prepared::Statement;
 use crate::session::{Outcome, RowsTag, Scope, TransactionStatus};
 
@@ -31,6 +31,15 @@ enum Completion {
     Empty,
     Tag(String),
     Suspended,
+}
+
+/// An Execute whose portal has to be waited for.
+pub(super) struct Execution {
+    name: String,
+    taken: TakenPortal,
+    max_rows: u32,
+    scope: Scope,
+    before: TransactionStatus,
 }
 
 impl Connection {
@@ -158,18 +167,36 @@ impl Connection {
         Ok(())
     }
 
-    /// Answers Execute.
-    pub(super) async fn execute(&mut self, name: String, max_rows: u32) -> Result<()> {
+    /// Answers Execute, or says what there is to wait for.
+    pub(super) fn execute(&mut self, name: String, max_rows: u32) -> Result<Option<Execution>> {
         let mut taken = self.session.portals.take(&name)?;
-        let portal = &mut taken.portal;
         let before = self.session.transaction_status();
         let alone = !self.block_open && self.channel.only_sync_follows();
         let scope = if alone { Scope::Alone } else { Scope::Pipeline };
         self.block_open |= !alone;
-        if max_rows == 0 && self.send_now(portal, scope)? {
+        if max_rows == 0 && self.send_now(&mut taken.portal, scope)? {
             self.session.portals.put_back(name, taken);
-            return Ok(());
+            return Ok(None);
         }
+        Ok(Some(Execution {
+            name,
+            taken,
+            max_rows,
+            scope,
+            before,
+        }))
+    }
+
+    /// Runs a portal, and tells its end.
+    pub(super) async fn finish(&mut self, execution: Execution) -> Result<()> {
+        let Execution {
+            name,
+            mut taken,
+            max_rows,
+            scope,
+            before,
+        } = execution;
+        let portal = &mut taken.portal;
         match self.run_portal(&name, portal, max_rows, scope).await? {
             Completion::Empty => self.complete(None),
             Completion::Tag(tag) => self.complete(Some(&tag)),

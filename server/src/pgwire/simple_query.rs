@@ -55,7 +55,7 @@ impl Connection {
         let token = canceller.start_statement(session.statement_timeout());
         let mut running = Running::start(channel, canceller, token.clone());
         let prepared = running
-            .until_cancelled(session.prepare(statement, &[]))
+            .until_cancelled(Box::pin(session.prepare(statement, &[])))
             .await?;
         if !prepared.parameter_types.is_empty() {
             return Err(PgError::new(
@@ -79,10 +79,10 @@ impl Connection {
                 let sent = running.send_rows(&mut rows, None).await?;
                 Ok(rows.command_tag(sent))
             }
-            Outcome::CopyIn(copy) => copy::copy_in(&mut running, session, copy).await,
+            Outcome::CopyIn(copy) => Box::pin(copy::copy_in(&mut running, session, copy)).await,
             Outcome::CopyOut { options, stream } => {
                 let settings = session.format_settings();
-                copy::copy_out(&mut running, &options, stream, settings).await
+                Box::pin(copy::copy_out(&mut running, &options, stream, settings)).await
             }
         }
     }

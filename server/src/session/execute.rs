@@ -263,7 +263,10 @@ impl Session {
             self.open_implicit()?;
         }
         let rows = match self.state.transaction() {
-            Some(transaction) => cancel.run(point.select(transaction, parameters)).await?,
+            Some(transaction) => {
+                let rows = Box::pin(point.select(transaction, parameters));
+                cancel.run(rows).await?
+            }
             None => match point.select_now(&self.server.catalog, parameters)? {
                 Some(rows) => Some(rows),
                 None => {
@@ -271,7 +274,8 @@ impl Session {
                     if !point.is_over(transaction.definitions()) {
                         return Ok(None);
                     }
-                    cancel.run(point.select(&transaction, parameters)).await?
+                    let rows = Box::pin(point.select(&transaction, parameters));
+                    cancel.run(rows).await?
                 }
             },
         };
@@ -308,7 +312,10 @@ impl Session {
                     self.state = state;
                     return Ok(None);
                 }
-                Some(transaction) => cancel.run(self.write_in(work, transaction, start_us)).await,
+                Some(transaction) => {
+                    let writing = Box::pin(self.write_in(work, transaction, start_us));
+                    cancel.run(writing).await
+                }
                 None => Err(PgError::internal("the transaction is gone")),
             };
             self.state = state;
@@ -320,9 +327,9 @@ impl Session {
             if !work.is_over(&transaction) {
                 return Ok(None);
             }
-            let written = cancel
-                .run(self.write_in(work, &mut transaction, start_us))
-                .await?;
+            // Boxed, since each future around another has room for it twice.
+            let writing = Box::pin(self.write_in(work, &mut transaction, start_us));
+            let written = cancel.run(writing).await?;
             match self.commit(transaction).await {
                 Ok(()) => return Ok(Some(self.written(written))),
                 Err(CatalogError {
@@ -351,7 +358,7 @@ impl Session {
             }
         };
         let mut planner = self.planner_for(transaction, start_us);
-        let written = write_tree(&mut planner, transaction, tree).await?;
+        let written = Box::pin(write_tree(&mut planner, transaction, tree)).await?;
         self.finish(transaction).await?;
         Ok(written)
     }

@@ -48,6 +48,11 @@ impl Session {
         {
             return Ok(());
         }
+        // Boxed: it plans, which a statement seldom needs.
+        Box::pin(self.compare_columns(prepared)).await
+    }
+
+    async fn compare_columns(&mut self, prepared: &Prepared) -> Result<()> {
         let epoch = self.epoch_seen()?;
         let Some(told) = &prepared.columns else {
             prepared.epoch.store(epoch, Ordering::Release);
