@@ -98,6 +98,7 @@ impl Loads {
         }
     }
 
+    /// Commits a request that they are part of, as a whole or not at all.
     async fn commit(&self, mut request: CommitRequest) -> Result<u64> {
         for staged in &self.staged {
             let (storage, generation) = (staged.storage(), staged.generation());

@@ -39,6 +39,7 @@ pub(super) struct Execution {
     taken: TakenPortal,
     max_rows: u32,
     scope: Scope,
+    /// The transaction's status when the message came.
     before: TransactionStatus,
 }
 
