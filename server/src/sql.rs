@@ -52,6 +52,7 @@ pub mod retyped;
 pub mod sequences;
 mod series;
 mod series_order;
+mod set_literals;
 pub mod shared_ctes;
 mod strings;
 mod table_sizes;

@@ -153,14 +153,9 @@ impl Session {
                 ..
             } => {
                 let options = ExplainOptions::of(statement)?;
-                let Statement::Query(query) = explained.as_ref() else {
-                    return Err(PgError::unsupported(
-                        "EXPLAIN is supported for queries only",
-                    ));
-                };
                 let mut planner = self.reading_planner(scope)?;
                 let plan = cancel
-                    .run(explain::explain(&mut planner, query, options))
+                    .run(explain::explain_statement(&mut planner, explained, options))
                     .await?;
                 let tag = RowsTag::Fixed("EXPLAIN".to_string());
                 Ok(Outcome::Rows {

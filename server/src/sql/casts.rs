@@ -30,7 +30,7 @@ use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn, TimeZone};
 use crate::sql::expressions::field_of;
 use crate::sql::kernel::{Argument, Kernel};
 use crate::sql::retyped::Retyped;
-use crate::sql::{operators, retyped, time_zone};
+use crate::sql::{operators, retyped, set_literals, time_zone};
 
 impl From<ValueError> for PgError {
     fn from(error: ValueError) -> Self {
@@ -51,6 +51,7 @@ impl From<EncodeError> for PgError {
 pub fn resolve_unknown_literals(plan: LogicalPlan, input: &InputSettings) -> Result<LogicalPlan> {
     let rewritten = plan.transform_up_with_subqueries(|plan| {
         check_set_operation(&plan)?;
+        let plan = set_literals::resolve(plan, input)?.data;
         let mut schema = DFSchema::empty();
         for input in plan.inputs() {
             schema.merge(input.schema());
@@ -237,14 +238,16 @@ fn is_comparison(op: Operator) -> bool {
     )
 }
 
-fn literal_text(expr: &Expr) -> Option<&str> {
+/// The text of a string without a type.
+pub(super) fn literal_text(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Literal(value, None) => value.try_as_str().flatten(),
         _ => None,
     }
 }
 
-fn value(text: &str, ty: &SqlType, input: &InputSettings) -> DataFusionResult<Expr> {
+/// A literal of a type from its text.
+pub(super) fn value(text: &str, ty: &SqlType, input: &InputSettings) -> DataFusionResult<Expr> {
     let value = parse_scalar(text, ty, input).map_err(PgError::from)?;
     Ok(Expr::Literal(value, None))
 }

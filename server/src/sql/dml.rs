@@ -1,4 +1,4 @@
-//! INSERT, UPDATE and DELETE, and SELECT that locks: each becomes a query for the rows to write, whose result goes to the
+//! INSERT, UPDATE, DELETE and MERGE, and SELECT that locks: each becomes a query for the rows to write, whose result goes to the
 //! transaction.
 //!
 //! The query is built from the statement's own tree, so that subqueries, joins and WHERE mean what
@@ -20,6 +20,7 @@ use sqlparser::ast::{
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::decode::InputSettings;
 use crate::pgwire::encode::FormatSettings;
+use crate::sql::explain::Modification;
 use crate::sql::names;
 use crate::sql::parameters::{self, ParameterTypes};
 use crate::sql::planner::Planner;
@@ -29,6 +30,7 @@ pub(super) mod change;
 pub(super) mod insert;
 mod joined;
 mod lock;
+mod merge;
 mod with;
 
 use joined::Joined;
@@ -60,7 +62,10 @@ pub struct Analysed {
 /// Whether this file runs the statement.
 pub fn is_dml(statement: &Statement) -> bool {
     match statement {
-        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => true,
+        Statement::Insert(_)
+        | Statement::Update(_)
+        | Statement::Delete(_)
+        | Statement::Merge(_) => true,
         Statement::Query(query) => !query.locks.is_empty() || changing(query).is_some(),
         _ => false,
     }
@@ -85,6 +90,7 @@ pub async fn run(
         Statement::Insert(insert) => insert::run(planner, transaction, insert).await,
         Statement::Update(update) => change::update(planner, transaction, update).await,
         Statement::Delete(delete) => change::delete(planner, transaction, delete).await,
+        Statement::Merge(merge) => merge::run(planner, transaction, merge).await,
         Statement::Query(query) if changing(query).is_some() => {
             with::run(planner, transaction, query).await
         }
@@ -99,29 +105,16 @@ pub async fn analyse(planner: &mut Planner, statement: &Statement) -> Result<Ana
     if let Statement::Query(query) = statement {
         return with::analyse(planner, query).await;
     }
+    if let Statement::Merge(merge) = statement {
+        return merge::analyse(planner, merge);
+    }
     let mut statement = statement.clone();
-    let (target, query, returning, joined) = match &mut statement {
-        Statement::Insert(insert) => {
-            let target = insert::target(planner, insert)?;
-            insert::type_parameters(insert, &target.table)?;
-            let query = insert::source(planner, insert, &target.table)?;
-            (target, query, insert.returning.clone(), Joined::default())
-        }
-        Statement::Update(update) => {
-            let target = change::update_target(planner, update)?;
-            change::type_parameters(&mut update.assignments, &target.table)?;
-            let joined = change::joined_in_update(update, &target)?;
-            let query = change::update_query(planner, update, &target, &joined)?;
-            (target, query, update.returning.clone(), joined)
-        }
-        Statement::Delete(delete) => {
-            let target = change::delete_target(planner, delete)?;
-            let joined = change::joined_in_delete(delete, &target)?;
-            let query = change::delete_query(planner, delete, &target, &joined)?;
-            (target, query, delete.returning.clone(), joined)
-        }
-        _ => return Err(PgError::internal("not a data-changing statement")),
-    };
+    let Reading {
+        target,
+        query,
+        returning,
+        joined,
+    } = Reading::of(planner, &mut statement)?;
     let mut parameters = parameters::declared(&statement)?;
     parameters::infer(planner, &query, &mut parameters)?;
     // The query itself has to be right as well.
@@ -140,6 +133,86 @@ pub async fn analyse(planner: &mut Planner, statement: &Statement) -> Result<Ana
         parameters,
         columns,
     })
+}
+
+/// What INSERT, UPDATE or DELETE reads.
+struct Reading {
+    target: Target,
+    /// The query for the rows to write.
+    query: Box<Query>,
+    returning: Option<Vec<SelectItem>>,
+    joined: Joined,
+}
+
+impl Reading {
+    /// Gives parameters of the statement that stand for columns the types of those.
+    fn of(planner: &mut Planner, statement: &mut Statement) -> Result<Self> {
+        match statement {
+            Statement::Insert(insert) => {
+                let target = insert::target(planner, insert)?;
+                insert::type_parameters(insert, &target.table)?;
+                Ok(Self {
+                    query: insert::source(planner, insert, &target.table)?,
+                    target,
+                    returning: insert.returning.clone(),
+                    joined: Joined::default(),
+                })
+            }
+            Statement::Update(update) => {
+                let target = change::update_target(planner, update)?;
+                change::type_parameters(&mut update.assignments, &target.table)?;
+                let joined = change::joined_in_update(update, &target)?;
+                Ok(Self {
+                    query: change::update_query(planner, update, &target, &joined)?,
+                    target,
+                    returning: update.returning.clone(),
+                    joined,
+                })
+            }
+            Statement::Delete(delete) => {
+                let target = change::delete_target(planner, delete)?;
+                let joined = change::joined_in_delete(delete, &target)?;
+                Ok(Self {
+                    query: change::delete_query(planner, delete, &target, &joined)?,
+                    target,
+                    returning: delete.returning.clone(),
+                    joined,
+                })
+            }
+            _ => Err(PgError::internal("not a data-changing statement")),
+        }
+    }
+}
+
+/// What EXPLAIN tells of a statement: the query for the rows to write, and what becomes of them.
+pub async fn explained(
+    planner: &mut Planner,
+    statement: &Statement,
+) -> Result<(Modification, Box<Query>)> {
+    planner.open_relations(statement).await?;
+    let (operation, (target, query)) = match statement {
+        Statement::Merge(merge) => ("Merge", merge::explained(planner, merge)?),
+        changed => {
+            let operation = match changed {
+                Statement::Insert(_) => "Insert",
+                Statement::Update(_) => "Update",
+                Statement::Delete(_) => "Delete",
+                _ => {
+                    return Err(PgError::unsupported(
+                        "EXPLAIN of this statement is not supported",
+                    ));
+                }
+            };
+            let reading = Reading::of(planner, &mut changed.clone())?;
+            (operation, (reading.target, reading.query))
+        }
+    };
+    let modification = Modification {
+        operation,
+        relation: target.table.def.name.clone(),
+        alias: names::fold(&target.alias),
+    };
+    Ok((modification, query))
 }
 
 /// The table that a statement changes, and the name its columns are qualified with.

@@ -12,9 +12,12 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use futures::TryStreamExt;
 use nyala_catalog::types::SqlType;
 use serde_json::{Map, Value, json};
-use sqlparser::ast::{AnalyzeFormat, AnalyzeFormatKind, Query, Statement, UtilityOption};
+use sqlparser::ast::{
+    AnalyzeFormat, AnalyzeFormatKind, CreateTable, Query, Statement, UtilityOption,
+};
 
 use crate::error::{PgError, Result, sqlstate};
+use crate::sql::dml;
 use crate::sql::planner::Planner;
 
 /// What EXPLAIN was asked for.
@@ -112,11 +115,53 @@ fn unknown_format(format: &str) -> PgError {
     }
 }
 
+/// What becomes of the rows of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modification {
+    /// `Insert`, `Update`, `Delete` or `Merge`.
+    pub operation: &'static str,
+    /// Name of the table that is changed.
+    pub relation: String,
+    /// What the statement calls it.
+    pub alias: String,
+}
+
+/// The plan of a statement, which is not run.
+pub async fn explain_statement(
+    planner: &mut Planner,
+    statement: &Statement,
+    options: ExplainOptions,
+) -> Result<RecordBatch> {
+    match statement {
+        Statement::Query(query) if dml::changing(query).is_some() => Err(PgError::unsupported(
+            "EXPLAIN of statements that change rows behind WITH is not supported",
+        )),
+        Statement::Query(query) => explain(planner, query, options, None).await,
+        Statement::CreateTable(CreateTable {
+            query: Some(query), ..
+        }) if !options.analyze => explain(planner, query, options, None).await,
+        changed if dml::is_dml(changed) => {
+            if options.analyze {
+                return Err(PgError::unsupported(
+                    "EXPLAIN ANALYZE of statements that change rows is not supported",
+                )
+                .with_hint("EXPLAIN without ANALYZE shows the plan."));
+            }
+            let (modification, query) = dml::explained(planner, changed).await?;
+            explain(planner, &query, options, Some(modification)).await
+        }
+        _ => Err(PgError::unsupported(
+            "EXPLAIN is supported for queries and for statements that change rows",
+        )),
+    }
+}
+
 /// The plan of a query; with `analyze` it is run first, and the plan says what it took.
-pub async fn explain(
+async fn explain(
     planner: &mut Planner,
     query: &Query,
     options: ExplainOptions,
+    modification: Option<Modification>,
 ) -> Result<RecordBatch> {
     planner.open_relations(query).await?;
     let plan = planner.plan(query, Vec::new())?;
@@ -126,7 +171,17 @@ pub async fn explain(
         while rows.try_next().await?.is_some() {}
     }
     let lines: StringViewArray = if options.json {
-        let plan = json!([{ "Plan": node(physical.as_ref(), options) }]);
+        let mut plan = node(physical.as_ref(), options);
+        if let Some(modification) = modification {
+            plan = json!({
+                "Node Type": "ModifyTable",
+                "Operation": modification.operation,
+                "Relation Name": modification.relation,
+                "Alias": modification.alias,
+                "Plans": [plan],
+            });
+        }
+        let plan = json!([{ "Plan": plan }]);
         let text = serde_json::to_string_pretty(&plan)
             .map_err(|error| PgError::internal(error.to_string()))?;
         std::iter::once(Some(text)).collect()
@@ -139,7 +194,22 @@ pub async fn explain(
             .set_show_schema(options.verbose)
             .indent(options.verbose)
             .to_string();
-        text.lines().map(Some).collect()
+        match modification {
+            None => text.lines().map(Some).collect(),
+            Some(Modification {
+                operation,
+                relation,
+                alias,
+            }) => {
+                let alias = match alias == relation {
+                    true => String::new(),
+                    false => format!(" {alias}"),
+                };
+                let head = format!("{operation} on {relation}{alias}");
+                let below = text.lines().map(|line| format!("  {line}"));
+                std::iter::once(head).chain(below).map(Some).collect()
+            }
+        }
     };
     Ok(RecordBatch::try_new(
         options.schema(),

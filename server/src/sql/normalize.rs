@@ -23,6 +23,7 @@ use crate::error::{PgError, Result};
 use crate::sql::integers;
 
 mod arrays;
+mod bounds;
 pub(in crate::sql) mod build;
 mod calls;
 mod casts;
@@ -33,6 +34,7 @@ mod functions;
 mod labels;
 mod lateral;
 mod membership;
+mod nullable;
 mod quantified;
 mod recursion;
 mod rows;
@@ -61,11 +63,13 @@ fn edit<Node: VisitMut>(node: &mut Node) -> Result<()> {
     }
 }
 
-/// Rewrites a logical plan that is not optimised yet: bounds subqueries used as values to one row and
-/// flattens functions in FROM over columns before them. Its output columns stay as they are.
+/// Rewrites a logical plan that is not optimised yet: bounds subqueries used as values to one row, flattens functions in FROM over
+/// columns before them and filters by limits that are computed or have ties. Its output columns stay as they are.
 pub fn bound_scalar_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(lateral::flatten)?.data;
-    Ok(plan.transform_up_with_subqueries(single_row::bound)?.data)
+    let plan = plan.transform_up_with_subqueries(bounds::filter_rows)?.data;
+    let plan = plan.transform_up_with_subqueries(single_row::bound)?.data;
+    Ok(nullable::subqueries(plan)?)
 }
 
 struct Normalizer {
@@ -78,9 +82,12 @@ impl VisitorMut for Normalizer {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PgError> {
         self.depth += 1;
-        values::with_subqueries(query);
+        values::resolve(query);
         labels::order_by_position(query);
-        ControlFlow::Continue(())
+        match bounds::literals(query) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<PgError> {

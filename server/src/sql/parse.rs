@@ -14,13 +14,16 @@ use crate::error::{PgError, Result, sqlstate};
 use crate::sql::dialect::{PLAIN_DIALECT, dialect_of};
 use crate::sql::precedence;
 
+mod assignments;
 pub mod constraints;
 pub mod cursors;
 mod deferrable;
 pub mod definitions;
 mod depth;
+pub mod fetch;
 pub mod like;
 pub mod maintenance;
+pub mod merge;
 pub mod two_phase;
 
 use constraints::SetConstraints;
@@ -101,6 +104,7 @@ pub fn parse(sql: &str) -> Result<Vec<Tree>> {
 
 /// Tokens in the forms that the parser reads.
 fn spelled_out(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let tokens = fetch::spell_out(merge::spell_out(tokens));
     let tokens = spell_out_reset(spell_out_flags(spell_out_stars(spell_out_table(tokens))));
     definitions::spell_out_overriding(definitions::order_identity_options(tokens))
 }
@@ -305,8 +309,12 @@ fn statement(parser: &mut Parser<'_>) -> Result<Tree, ParserError> {
         // What the parser has no place for.
         create.with_no_schema_binding = !definitions::with_data(parser);
     }
+    if matches!(&statement, Statement::Merge(merge) if merge.clauses.is_empty()) {
+        return parser.expected("WHEN", parser.peek_token());
+    }
     depth::limit(&mut statement)?;
     precedence::restore(&mut statement);
+    assignments::take_apart(&mut statement)?;
     let statement = into_to_create(statement);
     Ok(Tree::Sql(Box::new(statement)))
 }

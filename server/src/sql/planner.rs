@@ -42,8 +42,7 @@ use nyala_catalog::{
 };
 use parking_lot::Mutex;
 use sqlparser::ast::{
-    self, LimitClause, ObjectName, Query, SelectItem, Statement, Value, Visit, With,
-    visit_relations,
+    self, ObjectName, Query, SelectItem, Statement, Visit, With, visit_relations,
 };
 
 use crate::error::{PgError, Result, sqlstate};
@@ -259,7 +258,6 @@ impl Planner {
         mut query: Query,
         parameters: Vec<Option<FieldRef>>,
     ) -> Result<LogicalPlan> {
-        fetch_is_limit(&mut query)?;
         function_relations::to_subqueries(self, &mut query)?;
         normalize::normalize(&mut query)?;
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters);
@@ -517,35 +515,6 @@ impl Planner {
         let plan = LogicalPlanBuilder::from(plan).project(outputs)?.build()?;
         Ok(Arc::new(ViewTable::new(plan, Some(view.query.clone()))))
     }
-}
-
-/// `FETCH FIRST n ROWS ONLY` is `LIMIT n`.
-fn fetch_is_limit(query: &mut Query) -> Result<()> {
-    let Some(fetch) = query.fetch.take() else {
-        return Ok(());
-    };
-    if fetch.with_ties || fetch.percent {
-        return Err(PgError::unsupported(
-            "FETCH WITH TIES and PERCENT are not supported",
-        ));
-    }
-    let one = || sqlparser::ast::Expr::Value(Value::Number("1".to_string(), false).into());
-    let count = fetch.quantity.unwrap_or_else(one);
-    match &mut query.limit_clause {
-        Some(LimitClause::LimitOffset {
-            limit: limit @ None,
-            ..
-        }) => *limit = Some(count),
-        None => {
-            query.limit_clause = Some(LimitClause::LimitOffset {
-                limit: Some(count),
-                offset: None,
-                limit_by: Vec::new(),
-            });
-        }
-        Some(_) => return Err(PgError::syntax("multiple LIMIT clauses not allowed")),
-    }
-    Ok(())
 }
 
 /// A function's name without `pg_catalog.` or `nyala.`.

@@ -17,6 +17,8 @@ pub(super) const FUNCTIONS: &[SystemFunction] = &[
     strict("nyala_sequence_field", "int8", |call| {
         Ok(sequences::field(call.view, call.oid(0)?, call.text(1)?).into())
     }),
+    // What it means is in the plan, see `sql::normalize`.
+    lenient("nyala_with_ties", "int8", |call| Ok(call.cell(0).clone())),
     lenient("format_type", "text", format_type),
     strict("obj_description", "text", obj_description),
     strict("pg_collation_is_visible", "bool", always),

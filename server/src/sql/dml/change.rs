@@ -68,7 +68,7 @@ pub(in crate::sql) fn assigned_columns(
     for assignment in assignments {
         let AssignmentTarget::ColumnName(name) = &assignment.target else {
             return Err(PgError::unsupported(
-                "assigning several columns from one expression is not supported",
+                "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression",
             ));
         };
         let at = target.column(&column_name(name)?)?;

@@ -366,7 +366,10 @@ fn concat(batches: &[RecordBatch]) -> Result<RecordBatch> {
 }
 
 /// The batch with all columns nullable: constraints are checked where rows are written.
-fn with_schema(batch: &RecordBatch, fields: &arrow::datatypes::Fields) -> Result<RecordBatch> {
+pub(super) fn with_schema(
+    batch: &RecordBatch,
+    fields: &arrow::datatypes::Fields,
+) -> Result<RecordBatch> {
     let fields: Vec<_> = fields
         .iter()
         .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))

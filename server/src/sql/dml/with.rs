@@ -23,9 +23,10 @@ use crate::sql::{parse, query};
 /// The data-changing statement behind WITH, if there is one.
 pub fn main_statement(query: &Query) -> Option<&Statement> {
     match query.body.as_ref() {
-        SetExpr::Insert(statement) | SetExpr::Update(statement) | SetExpr::Delete(statement) => {
-            Some(statement)
-        }
+        SetExpr::Insert(statement)
+        | SetExpr::Update(statement)
+        | SetExpr::Delete(statement)
+        | SetExpr::Merge(statement) => Some(statement),
         _ => None,
     }
 }

@@ -193,7 +193,8 @@ fn array_literal(literal: &Expr, other: &Expr, schema: &DFSchema) -> DfResult<Op
     }
 }
 
-fn scalar(plan: LogicalPlan, original: &Subquery) -> Expr {
+/// A subquery with another plan.
+pub(super) fn scalar(plan: LogicalPlan, original: &Subquery) -> Expr {
     let outer_ref_columns = plan.all_out_ref_exprs();
     Expr::ScalarSubquery(Subquery {
         subquery: Arc::new(plan),
@@ -268,7 +269,8 @@ fn column(plan: &LogicalPlan) -> Option<Expr> {
     plan.schema().columns().into_iter().next().map(Expr::Column)
 }
 
-fn aggregated(plan: &LogicalPlan, distinct: bool) -> DfResult<LogicalPlan> {
+/// The value of a plan's one row.
+pub(super) fn aggregated(plan: &LogicalPlan, distinct: bool) -> DfResult<LogicalPlan> {
     let Some(value) = column(plan) else {
         return Ok(plan.clone());
     };
