@@ -21,6 +21,7 @@ use sqlparser::ast::{
 
 use crate::error::{PgError, Result};
 use crate::sql::integers;
+use crate::sql::normalize::unnesting::Numbers;
 
 mod arrays;
 mod bounds;
@@ -42,6 +43,7 @@ mod sample;
 mod sequences;
 mod sets;
 mod single_row;
+mod unnesting;
 mod values;
 
 pub use calls::SERIES;
@@ -68,8 +70,9 @@ fn edit<Node: VisitMut>(node: &mut Node) -> Result<()> {
 pub fn bound_scalar_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(lateral::flatten)?.data;
     let plan = plan.transform_up_with_subqueries(bounds::filter_rows)?.data;
-    let plan = plan.transform_up_with_subqueries(single_row::bound)?.data;
-    Ok(nullable::subqueries(plan)?)
+    let mut numbers = Numbers::default();
+    let bound = plan.transform_up_with_subqueries(|node| single_row::bound(node, &mut numbers))?;
+    Ok(nullable::subqueries(bound.data, bound.transformed)?)
 }
 
 struct Normalizer {

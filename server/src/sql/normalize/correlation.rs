@@ -204,7 +204,7 @@ pub fn outer_value(
 }
 
 /// The two columns of `inner = outer`.
-fn equality(condition: &Expr) -> Option<(&Column, &Column)> {
+pub(super) fn equality(condition: &Expr) -> Option<(&Column, &Column)> {
     let Expr::BinaryExpr(BinaryExpr {
         left,
         op: Operator::Eq,

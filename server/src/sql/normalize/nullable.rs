@@ -13,8 +13,8 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Union};
 
 use crate::sql::normalize::single_row;
 
-/// Makes the subqueries of a plan that is not optimised yet so.
-pub fn subqueries(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+/// Makes the subqueries of a plan that is not optimised yet so. `changed` says that schemas are to be derived again in any case.
+pub fn subqueries(plan: LogicalPlan, changed: bool) -> DfResult<LogicalPlan> {
     let found = plan.transform_up_with_subqueries(|node| {
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
@@ -26,7 +26,7 @@ pub fn subqueries(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             })
         })
     })?;
-    if !found.transformed {
+    if !found.transformed && !changed {
         return Ok(found.data);
     }
     let derived = found.data.transform_up_with_subqueries(|node| {

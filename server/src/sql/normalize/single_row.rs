@@ -21,128 +21,355 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    AggregateUDF, BinaryExpr, Cast, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder,
-    Operator, Projection, SortExpr, Subquery, lit, when,
+    AggregateUDF, BinaryExpr, Cast, Distinct, Expr, ExprSchemable, Filter, LogicalPlan,
+    LogicalPlanBuilder, Operator, Projection, SortExpr, Subquery, lit, when,
 };
 
 use crate::pg_catalog;
 use crate::pg_catalog::single_value::SingleValue;
-use crate::sql::normalize::correlation::simplify_correlation;
-use crate::sql::normalize::membership;
+use crate::sql::normalize::correlation::{equality, simplify_correlation};
+use crate::sql::normalize::unnesting::{Numbers, Unnested, looks_out_in_filters};
+use crate::sql::normalize::{membership, unnesting};
 
-/// Bounds the correlated scalar subqueries of one node of a plan that is not optimised yet.
-pub fn bound(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+/// Makes the correlated subqueries of one node of a plan that is not optimised yet ones that can be run.
+pub fn bound(plan: LogicalPlan, numbers: &mut Numbers) -> DfResult<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Join(join) = &plan {
+        return Ok(match unnesting::lateral(join, numbers)? {
+            Some(joined) => Transformed::yes(joined),
+            None => Transformed::no(plan),
+        });
+    }
+    let plan = match plan {
+        LogicalPlan::Filter(filter) => plain_conditions_first(filter)?,
+        plan => plan,
+    };
     let outer = match plan.inputs().as_slice() {
         [input] => (*input).clone(),
         // Joins have subqueries in their conditions only; those DataFusion handles or refuses itself.
         _ => return Ok(Transformed::no(plan)),
     };
-    let in_filter = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
     // Nodes above know a computed column by the name it had.
     let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
+    let mut rewriter = Rewriter {
+        outer: &outer,
+        numbers,
+        joins: Vec::new(),
+    };
+    let mut changed = false;
+    let mut expressions = Vec::new();
+    for expr in plan.expressions() {
         let name = names.save(&expr);
-        let rewritten = expr.transform_up(|part| bound_in_expr(part, &outer, in_filter))?;
-        Ok(if rewritten.transformed {
-            rewritten.update_data(|expr| name.restore(expr))
-        } else {
-            rewritten
-        })
-    })
-}
-
-fn bound_in_expr(expr: Expr, outer: &LogicalPlan, in_filter: bool) -> DfResult<Transformed<Expr>> {
-    match expr {
-        Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
-            let plan = bounded(&subquery.subquery)?;
-            let (plan, condition) = simplify_correlation(plan, outer)?;
-            let value = scalar(plan, &subquery);
-            match condition {
-                Some(condition) => Ok(Transformed::yes(when(condition, value).end()?)),
-                None => Ok(Transformed::yes(value)),
-            }
-        }
-        // Under WHERE DataFusion turns EXISTS into a semi join, which stops at the first row.
-        Expr::Exists(exists) if !in_filter => {
-            let mut rows = LogicalPlanBuilder::from(exists.subquery.subquery.as_ref().clone());
-            if exists.subquery.outer_ref_columns.is_empty() {
-                rows = rows.limit(0, Some(1))?;
-            }
-            let rows = rows
-                .aggregate(Vec::<Expr>::new(), vec![count(lit(1)).alias("rows")])?
-                .build()?;
-            let (rows, condition) = simplify_correlation(rows, outer)?;
-            let found = Expr::Column(Column::new_unqualified("rows")).gt(lit(0_i64));
-            let plan = LogicalPlanBuilder::from(rows)
-                .project(vec![found.alias("exists")])?
-                .build()?;
-            let mut found = scalar(plan, &exists.subquery);
-            if let Some(condition) = condition {
-                found = when(condition, found).otherwise(lit(false))?;
-            }
-            if exists.negated {
-                found = Expr::Not(Box::new(found));
-            }
-            Ok(Transformed::yes(found))
-        }
-        // Under WHERE it is a semi join as well.
-        Expr::InSubquery(membership) if !in_filter => is_member(membership, outer),
-        Expr::Cast(Cast { expr, field }) if matches!(field.data_type(), DataType::List(_)) => {
-            match expr.as_ref() {
-                Expr::Literal(
-                    ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)),
-                    _,
-                ) => {
-                    let array = pg_catalog::array_literal(text, field.data_type())?;
-                    Ok(Transformed::yes(Expr::Literal(array, None)))
-                }
-                _ => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
-            }
-        }
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
-            array_comparison(*left, op, *right, outer.schema())
-        }
-        other => Ok(Transformed::no(other)),
+        let rewritten = match &plan {
+            LogicalPlan::Filter(_) => rewriter.condition(expr, Place::Conjunct)?,
+            _ => rewriter.values(expr)?,
+        };
+        changed |= rewritten.transformed;
+        expressions.push(match rewritten.transformed {
+            true => name.restore(rewritten.data),
+            false => rewritten.data,
+        });
     }
-}
-
-/// `x IN (SELECT …)` that is a value looks for x in the array of what the subquery gives.
-fn is_member(membership: InSubquery, outer: &LogicalPlan) -> DfResult<Transformed<Expr>> {
-    let InSubquery {
-        expr,
-        subquery,
-        negated,
-    } = membership;
-    let rows = subquery.subquery.as_ref();
-    let Some(element) = column(rows) else {
-        return plan_err!("subquery must return a column");
-    };
-    let (left, right) = (
-        expr.get_type(outer.schema())?,
-        element.get_type(rows.schema())?,
+    if !changed {
+        return Ok(Transformed::no(plan));
+    }
+    let joins = rewriter.joins;
+    if joins.is_empty() {
+        return Ok(Transformed::yes(
+            plan.with_new_exprs(expressions, vec![outer])?,
+        ));
+    }
+    // What only passes its input on must not pass the joined columns on.
+    let passes_on = matches!(
+        plan,
+        LogicalPlan::Filter(_) | LogicalPlan::Sort(_) | LogicalPlan::Window(_)
     );
-    let Some(common) = comparison_coercion(&left, &right) else {
-        return plan_err!(
-            "Cannot infer common argument type for comparison operation {left} = {right}"
-        );
+    let columns = plan.schema().columns().into_iter().map(Expr::Column);
+    let mut input = outer;
+    for join in joins {
+        input = join.joined_with(input)?;
+    }
+    let computed = plan.with_new_exprs(expressions, vec![input])?;
+    Ok(Transformed::yes(match passes_on {
+        true => LogicalPlanBuilder::from(computed)
+            .project(columns)?
+            .build()?,
+        false => computed,
+    }))
+}
+
+/// Conditions without subqueries in a filter of their own, so that there are fewer rows to join others with.
+fn plain_conditions_first(filter: Filter) -> DfResult<LogicalPlan> {
+    let conditions = split_conjunction_owned(filter.predicate.clone());
+    let (subqueries, plain): (Vec<_>, Vec<_>) = conditions.into_iter().partition(has_correlated);
+    Ok(LogicalPlan::Filter(
+        match (conjunction(subqueries), conjunction(plain)) {
+            (Some(subqueries), Some(plain)) => {
+                let plain = LogicalPlan::Filter(Filter::try_new(plain, filter.input)?);
+                Filter::try_new(subqueries, Arc::new(plain))?
+            }
+            _ => filter,
+        },
+    ))
+}
+
+fn has_correlated(expr: &Expr) -> bool {
+    let correlated = |part: &Expr| {
+        Ok(match part {
+            Expr::ScalarSubquery(subquery) => !subquery.outer_ref_columns.is_empty(),
+            Expr::Exists(exists) => !exists.subquery.outer_ref_columns.is_empty(),
+            Expr::InSubquery(membership) => !membership.subquery.outer_ref_columns.is_empty(),
+            _ => false,
+        })
     };
-    let array = LogicalPlanBuilder::from(rows.clone())
-        .aggregate(
-            Vec::<Expr>::new(),
-            vec![array_agg(element.cast_to(&common, rows.schema())?).alias("value")],
-        )?
-        .build()?;
-    let (array, condition) = simplify_correlation(array, outer)?;
-    let value = expr.cast_to(&common, outer.schema())?;
-    let mut found = membership::call(value, scalar(array, &subquery));
-    if let Some(condition) = condition {
-        found = when(condition, found).otherwise(lit(false))?;
+    expr.exists(correlated).unwrap_or(false)
+}
+
+/// Where a condition stands under WHERE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It must be true.
+    Conjunct,
+    /// Whether it is false or unknown makes no difference.
+    Disjunct,
+}
+
+struct Rewriter<'a> {
+    outer: &'a LogicalPlan,
+    numbers: &'a mut Numbers,
+    /// What the node's input is to be joined with.
+    joins: Vec<Unnested>,
+}
+
+impl Rewriter<'_> {
+    /// A condition of WHERE: what DataFusion turns into a semi join or its like stays as it is.
+    fn condition(&mut self, expr: Expr, place: Place) -> DfResult<Transformed<Expr>> {
+        match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if matches!(op, Operator::And | Operator::Or) =>
+            {
+                let place = match op {
+                    Operator::And => place,
+                    _ => Place::Disjunct,
+                };
+                let left = self.condition(*left, place)?;
+                let right = self.condition(*right, place)?;
+                let changed = left.transformed || right.transformed;
+                let (left, right) = (Box::new(left.data), Box::new(right.data));
+                let expr = Expr::BinaryExpr(BinaryExpr { left, op, right });
+                Ok(Transformed::new_transformed(expr, changed))
+            }
+            Expr::Not(negated) => match *negated {
+                Expr::InSubquery(mut membership) => {
+                    membership.negated = !membership.negated;
+                    self.condition(Expr::InSubquery(membership), place)
+                }
+                Expr::Exists(mut exists) => {
+                    exists.negated = !exists.negated;
+                    self.condition(Expr::Exists(exists), place)
+                }
+                other => self.values(Expr::Not(Box::new(other))),
+            },
+            Expr::Exists(exists) if looks_out_in_filters(&exists.subquery.subquery, self.outer) => {
+                Ok(Transformed::no(Expr::Exists(exists)))
+            }
+            Expr::InSubquery(membership) if self.is_semi_join(&membership, place) => {
+                Ok(Transformed::no(Expr::InSubquery(membership)))
+            }
+            other => self.values(other),
+        }
     }
-    if negated {
-        found = Expr::Not(Box::new(found));
+
+    fn is_semi_join(&self, membership: &InSubquery, place: Place) -> bool {
+        let subquery = &membership.subquery;
+        if !looks_out_in_filters(&subquery.subquery, self.outer) {
+            return false;
+        }
+        match membership.negated {
+            false => true,
+            // The join that knows NULLs has one key, of the left side.
+            true => {
+                place == Place::Conjunct
+                    && subquery.outer_ref_columns.is_empty()
+                    && membership.expr.any_column_refs()
+            }
+        }
     }
-    Ok(Transformed::yes(found))
+
+    fn values(&mut self, expr: Expr) -> DfResult<Transformed<Expr>> {
+        expr.transform_up(|part| self.value(part))
+    }
+
+    fn value(&mut self, expr: Expr) -> DfResult<Transformed<Expr>> {
+        match expr {
+            Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
+                let plan = bounded(&subquery.subquery)?;
+                self.one_row(plan, &subquery).map(Transformed::yes)
+            }
+            Expr::Exists(exists) => {
+                let mut rows = LogicalPlanBuilder::from(exists.subquery.subquery.as_ref().clone());
+                if exists.subquery.outer_ref_columns.is_empty() {
+                    rows = rows.limit(0, Some(1))?;
+                }
+                let rows = rows
+                    .aggregate(Vec::<Expr>::new(), vec![count(lit(1)).alias("rows")])?
+                    .build()?;
+                let found = Expr::Column(Column::new_unqualified("rows")).gt(lit(0_i64));
+                let plan = LogicalPlanBuilder::from(rows)
+                    .project(vec![found.alias("exists")])?
+                    .build()?;
+                let (found, condition) = self.one_row_if(plan, &exists.subquery)?;
+                let mut found = match condition {
+                    Some(condition) => when(condition, found).otherwise(lit(false))?,
+                    None => found,
+                };
+                if exists.negated {
+                    found = Expr::Not(Box::new(found));
+                }
+                Ok(Transformed::yes(found))
+            }
+            Expr::InSubquery(membership) => self.is_member(membership),
+            Expr::Cast(Cast { expr, field }) if matches!(field.data_type(), DataType::List(_)) => {
+                match expr.as_ref() {
+                    Expr::Literal(
+                        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)),
+                        _,
+                    ) => {
+                        let array = pg_catalog::array_literal(text, field.data_type())?;
+                        Ok(Transformed::yes(Expr::Literal(array, None)))
+                    }
+                    _ => Ok(Transformed::no(Expr::Cast(Cast { expr, field }))),
+                }
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
+                array_comparison(*left, op, *right, self.outer.schema())
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+
+    /// The value of a plan of at most one row.
+    fn one_row(&mut self, plan: LogicalPlan, subquery: &Subquery) -> DfResult<Expr> {
+        let (simple, condition) = simplify_correlation(plan.clone(), self.outer)?;
+        if pulls_out(&simple, self.outer) && (condition.is_none() || is_null_of_nothing(&simple)) {
+            let value = scalar(simple, subquery);
+            return match condition {
+                Some(condition) => when(condition, value).end(),
+                None => Ok(value),
+            };
+        }
+        self.joined(&plan)
+    }
+
+    /// The same with a condition that must be true for the plan to read any row.
+    fn one_row_if(
+        &mut self,
+        plan: LogicalPlan,
+        subquery: &Subquery,
+    ) -> DfResult<(Expr, Option<Expr>)> {
+        let (simple, condition) = simplify_correlation(plan.clone(), self.outer)?;
+        match pulls_out(&simple, self.outer) {
+            true => Ok((scalar(simple, subquery), condition)),
+            false => Ok((self.joined(&plan)?, None)),
+        }
+    }
+
+    fn joined(&mut self, plan: &LogicalPlan) -> DfResult<Expr> {
+        let (value, unnested) = unnesting::value(plan, self.outer, self.numbers)?;
+        self.joins.push(unnested);
+        Ok(value)
+    }
+
+    /// `x IN (SELECT …)` that is a value looks for x in the array of what the subquery gives.
+    fn is_member(&mut self, membership: InSubquery) -> DfResult<Transformed<Expr>> {
+        let InSubquery {
+            expr,
+            subquery,
+            negated,
+        } = membership;
+        let rows = subquery.subquery.as_ref();
+        let Some(element) = column(rows) else {
+            return plan_err!("subquery must return a column");
+        };
+        let (left, right) = (
+            expr.get_type(self.outer.schema())?,
+            element.get_type(rows.schema())?,
+        );
+        let Some(common) = comparison_coercion(&left, &right) else {
+            return plan_err!(
+                "Cannot infer common argument type for comparison operation {left} = {right}"
+            );
+        };
+        let array = LogicalPlanBuilder::from(rows.clone())
+            .aggregate(
+                Vec::<Expr>::new(),
+                vec![array_agg(element.cast_to(&common, rows.schema())?).alias("value")],
+            )?
+            .build()?;
+        let (array, condition) = self.one_row_if(array, &subquery)?;
+        let value = expr.cast_to(&common, self.outer.schema())?;
+        let mut found = membership::call(value, array);
+        if let Some(condition) = condition {
+            found = when(condition, found).otherwise(lit(false))?;
+        }
+        if negated {
+            found = Expr::Not(Box::new(found));
+        }
+        Ok(Transformed::yes(found))
+    }
+}
+
+/// Whether DataFusion pulls what correlates a plan out of it: equalities with columns of `outer` under an aggregate.
+fn pulls_out(plan: &LogicalPlan, outer: &LogicalPlan) -> bool {
+    let own = plan.expressions().iter().any(Expr::contains_outer);
+    match plan {
+        LogicalPlan::Projection(projection) => !own && pulls_out(&projection.input, outer),
+        LogicalPlan::SubqueryAlias(alias) => pulls_out(&alias.input, outer),
+        LogicalPlan::Filter(filter) if is_aggregate(&filter.input) => {
+            !own && pulls_out(&filter.input, outer)
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            !own && aggregate.group_expr.is_empty() && has_equalities(&aggregate.input, outer)
+        }
+        plan => plan.all_out_ref_exprs().is_empty(),
+    }
+}
+
+fn has_equalities(plan: &LogicalPlan, outer: &LogicalPlan) -> bool {
+    let own = plan.expressions().iter().any(Expr::contains_outer);
+    match plan {
+        LogicalPlan::Projection(projection) => !own && has_equalities(&projection.input, outer),
+        LogicalPlan::SubqueryAlias(alias) => has_equalities(&alias.input, outer),
+        LogicalPlan::Filter(filter) => {
+            let conditions = split_conjunction(&filter.predicate);
+            let fits = |condition: &&Expr| match equality(condition) {
+                Some((_, column)) => outer.schema().has_column(column),
+                None => !condition.contains_outer(),
+            };
+            conditions.iter().all(fits) && filter.input.all_out_ref_exprs().is_empty()
+        }
+        plan => plan.all_out_ref_exprs().is_empty(),
+    }
+}
+
+/// Whether the value of a plan that reads no row is NULL.
+fn is_null_of_nothing(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let plain = |expr: &Expr| matches!(expr.clone().unalias(), Expr::Column(_));
+            projection.expr.iter().all(plain) && is_null_of_nothing(&projection.input)
+        }
+        LogicalPlan::SubqueryAlias(alias) => is_null_of_nothing(&alias.input),
+        LogicalPlan::Aggregate(aggregate) => aggregate.aggr_expr.iter().all(|expr| {
+            let Expr::AggregateFunction(call) = expr.clone().unalias() else {
+                return false;
+            };
+            let of_nothing = call.func.default_value(&DataType::Int64);
+            of_nothing.is_ok_and(|value| value.is_null())
+        }),
+        _ => false,
+    }
 }
 
 fn compares(op: Operator) -> bool {
