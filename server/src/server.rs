@@ -26,6 +26,7 @@ use crate::sql::numeric::NumericPlanner;
 use crate::sql::operators::IntervalPlanner;
 use crate::sql::retyped::ArrayPlanner;
 use crate::sql::shared_ctes::WithSharedRows;
+use crate::sql::string_agg::StringAgg;
 use crate::workload::Workload;
 
 /// A connection's line in `pg_stat_activity`.
@@ -77,6 +78,7 @@ impl Server {
         scalar.extend(nyala_udfs::scalar_functions());
         let mut aggregate = builder.aggregate_functions().take().unwrap_or_default();
         aggregate.extend(nyala_udfs::aggregate_functions());
+        aggregate.push(Arc::new(StringAgg::default().into()));
         aggregate.extend(pg_catalog::aggregates().into_iter().map(Arc::new));
         let state = builder
             .with_expr_planners(planners)

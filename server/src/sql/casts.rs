@@ -30,7 +30,7 @@ use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn, TimeZone};
 use crate::sql::expressions::field_of;
 use crate::sql::kernel::{Argument, Kernel};
 use crate::sql::retyped::Retyped;
-use crate::sql::{operators, retyped, set_literals, time_zone};
+use crate::sql::{normalize, operators, retyped, set_literals, time_zone};
 
 impl From<ValueError> for PgError {
     fn from(error: ValueError) -> Self {
@@ -66,7 +66,7 @@ pub fn resolve_unknown_literals(plan: LogicalPlan, input: &InputSettings) -> Res
             })?;
             Ok(rewritten.update_data(|expr| name.restore(expr)))
         })?;
-        plan.map_data(LogicalPlan::recompute_schema)
+        plan.map_data(normalize::derived)
     })?;
     Ok(rewritten.data)
 }
@@ -272,11 +272,27 @@ pub fn rewrite_casts(
                 other => operators::rewrite(other, &schema)?
                     .transform_data(|expr| time_zone::rewrite(expr, &schema, input.time_zone)),
             })?;
+            let rewritten = rewritten.transform_data(|expr| with_own_nulls(expr, &schema))?;
             Ok(rewritten.update_data(|expr| name.restore(expr)))
         })?;
-        plan.map_data(LogicalPlan::recompute_schema)
+        plan.map_data(normalize::derived)
     })?;
     Ok(rewritten.data)
+}
+
+/// A cast to a type that Arrow's does not tell gives NULLs where it is given some: as planned it may, and executed it need not.
+fn with_own_nulls(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    expr.transform_up(|expr| match expr {
+        Expr::Cast(mut cast) if !cast.field.metadata().is_empty() => {
+            let Ok(nullable) = cast.expr.nullable(schema) else {
+                return Ok(Transformed::no(Expr::Cast(cast)));
+            };
+            let field = cast.field.as_ref().clone();
+            cast.field = Arc::new(field.with_nullable(nullable));
+            Ok(Transformed::yes(Expr::Cast(cast)))
+        }
+        other => Ok(Transformed::no(other)),
+    })
 }
 
 fn rewrite(

@@ -8,6 +8,7 @@
 
 use std::any::TypeId;
 
+use sqlparser::ast::Expr;
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -47,6 +48,26 @@ impl Dialect for NyalaDialect {
 
     fn supports_named_fn_args_with_expr_name(&self) -> bool {
         false
+    }
+
+    /// `x::text COLLATE "C"`: the parser reads COLLATE behind names and literals alone.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser,
+        expr: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        if parser.parse_keyword(Keyword::COLLATE) {
+            return Some(
+                parser
+                    .parse_object_name(false)
+                    .map(|collation| Expr::Collate {
+                        expr: Box::new(expr.clone()),
+                        collation,
+                    }),
+            );
+        }
+        PLAIN.parse_infix(parser, expr, precedence)
     }
 
     as_postgresql! {

@@ -35,6 +35,7 @@ mod functions;
 mod labels;
 mod lateral;
 mod membership;
+mod multisets;
 mod nullable;
 mod quantified;
 mod recursion;
@@ -49,12 +50,14 @@ mod values;
 pub use calls::SERIES;
 pub use functions::{calls_aggregate_or_set, factors, is_keyword};
 pub use labels::column_label;
+pub use nullable::derived;
 pub use sets::returns_value;
 
 /// Rewrites a statement, query or expression in place.
 pub fn normalize<Node: VisitMut>(node: &mut Node) -> Result<()> {
     edit(node)?;
     integers::mark(node);
+    let _: ControlFlow<()> = node.visit(&mut ArrayLiterals);
     Ok(())
 }
 
@@ -70,9 +73,22 @@ fn edit<Node: VisitMut>(node: &mut Node) -> Result<()> {
 pub fn bound_scalar_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(lateral::flatten)?.data;
     let plan = plan.transform_up_with_subqueries(bounds::filter_rows)?.data;
+    let plan = plan.transform_up_with_subqueries(multisets::numbered)?.data;
     let mut numbers = Numbers::default();
     let bound = plan.transform_up_with_subqueries(|node| single_row::bound(node, &mut numbers))?;
     Ok(nullable::subqueries(bound.data, bound.transformed)?)
+}
+
+/// Runs last: until then array literals are known as what they are.
+struct ArrayLiterals;
+
+impl VisitorMut for ArrayLiterals {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        arrays::literal(expr);
+        ControlFlow::Continue(())
+    }
 }
 
 struct Normalizer {
@@ -86,6 +102,7 @@ impl VisitorMut for Normalizer {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PgError> {
         self.depth += 1;
         values::resolve(query);
+        labels::apart_from_order(query, self.depth == 1);
         labels::order_by_position(query);
         match bounds::literals(query) {
             Ok(()) => ControlFlow::Continue(()),
@@ -177,6 +194,7 @@ impl VisitorMut for Normalizer {
         quantified::over_subquery(expr);
         arrays::quantified(expr);
         arrays::vector(expr);
+        calls::integer_result(expr);
         match rows::compare(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),

@@ -209,7 +209,7 @@ pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>
     let told: Vec<Option<SqlType>> = aggregate
         .aggr_expr
         .iter()
-        .map(|expr| match expr {
+        .map(|expr| match function(expr) {
             Expr::AggregateFunction(call) => retyped::aggregate_type(call, &schema),
             _ => None,
         })
@@ -317,7 +317,7 @@ fn window_averages(window: Window) -> DataFusionResult<Transformed<LogicalPlan>>
 }
 
 fn window_average(expr: &Expr, schema: &DFSchema) -> Option<Average> {
-    let Expr::WindowFunction(call) = expr else {
+    let Expr::WindowFunction(call) = function(expr) else {
         return None;
     };
     let [argument] = call.params.args.as_slice() else {
@@ -348,7 +348,7 @@ fn window_average(expr: &Expr, schema: &DFSchema) -> Option<Average> {
 /// Whether an aggregate is a deviation or variance of exact numbers. It is computed with floats, whose digits it has; its type is
 /// `numeric`.
 fn is_deviation(expr: &Expr, schema: &DFSchema) -> bool {
-    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = function(expr) else {
         return false;
     };
     let [argument] = params.args.as_slice() else {
@@ -371,6 +371,14 @@ pub(super) fn null_if_zero(count: Expr) -> DataFusionResult<Expr> {
     datafusion::logical_expr::when(zero, null).otherwise(count)
 }
 
+/// A call that may have the name it had before its arguments were changed.
+fn function(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => function(&alias.expr),
+        expr => expr,
+    }
+}
+
 /// What an average is the quotient of.
 struct Average {
     sum: Expr,
@@ -378,7 +386,7 @@ struct Average {
 }
 
 fn average(expr: &Expr, schema: &DFSchema) -> Option<Average> {
-    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr else {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = function(expr) else {
         return None;
     };
     let [argument] = params.args.as_slice() else {

@@ -22,17 +22,18 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::sum::sum_udaf;
-use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
+use datafusion::logical_expr::expr::{AggregateFunction, InList, ScalarFunction};
 use datafusion::logical_expr::planner::{
     ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr,
 };
-use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator};
+use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator, lit};
 use sqlparser::ast::BinaryOperator;
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::encode::TimeZone;
 use crate::sql::kernel::{Argument, Kernel};
 use crate::sql::numeric::{BIGINT_SUM, null_if_zero};
+use crate::sql::whole;
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
@@ -64,6 +65,9 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
             ));
         }
         Expr::ScalarFunction(call) => {
+            if let Some(rounded) = whole::resolve(&call, schema) {
+                return Ok(Transformed::yes(rounded));
+            }
             let to = integer_result(&call, schema);
             let call = Expr::ScalarFunction(call);
             return Ok(match to {
@@ -78,6 +82,9 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
                 Expr::Between(between),
                 low || high,
             ));
+        }
+        Expr::InList(list) if list.list.iter().any(is_computed) => {
+            return Ok(Transformed::yes(one_by_one(list, schema)));
         }
         Expr::InList(mut list) if is_float(&list.expr, schema) => {
             let items = list.list.iter_mut();
@@ -150,6 +157,45 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
         op,
         right,
     })))
+}
+
+/// Whether an item of a list has to be computed for each row.
+fn is_computed(item: &Expr) -> bool {
+    item.any_column_refs() || item.contains_outer()
+}
+
+/// `x IN (a, b)` as `x = a OR x = b`: DataFusion takes a CASE over columns for a constant.
+fn one_by_one(list: InList, schema: &DFSchema) -> Expr {
+    let InList {
+        expr,
+        list,
+        negated,
+    } = list;
+    let float = is_float(&expr, schema);
+    let equal = list.into_iter().map(|mut item| {
+        if float {
+            float_bound(&mut item, schema);
+        }
+        expr.as_ref().clone().eq(item)
+    });
+    // No deeper than need be.
+    let mut conditions: Vec<Expr> = equal.collect();
+    while conditions.len() > 1 {
+        let mut pairs = conditions.into_iter();
+        let mut half = Vec::new();
+        while let Some(left) = pairs.next() {
+            half.push(match pairs.next() {
+                Some(right) => left.or(right),
+                None => left,
+            });
+        }
+        conditions = half;
+    }
+    let found = conditions.pop().unwrap_or_else(|| lit(false));
+    match negated {
+        true => Expr::Not(Box::new(found)),
+        false => found,
+    }
 }
 
 fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {

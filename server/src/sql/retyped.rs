@@ -233,6 +233,9 @@ pub fn resolve(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             };
             text.or_else(|| common(args.iter(), schema))
         }
+        Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "make_array" => {
+            common(args.iter(), schema).map(|element| SqlType::Array(Box::new(element)))
+        }
         Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "array_element" => {
             match args.first().and_then(|array| told_type(array, schema)) {
                 Some(SqlType::Array(element)) => Some(*element),

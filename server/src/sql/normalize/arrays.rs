@@ -1,12 +1,16 @@
 //! Arrays: `ARRAY(SELECT …)`, `= ANY (array)`, and the vectors of the system relations.
 
+use std::ops::ControlFlow;
+
 use sqlparser::ast::{
-    AccessExpr, DataType, Distinct, DuplicateTreatment, Expr, Function, FunctionArgumentClause,
-    FunctionArguments, GroupByExpr, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
-    OneOrManyWithParens, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Subscript,
-    TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
+    AccessExpr, BinaryOperator, DataType, Distinct, DuplicateTreatment, Expr, Function,
+    FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, LambdaFunction,
+    LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, OrderByExpr, OrderByKind, Query,
+    Select, SelectItem, SetExpr, Subscript, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, UnaryOperator, Value, visit_expressions,
 };
 
+use crate::sql::normalize::quantified::negated;
 use crate::sql::normalize::{build, from, functions, last_name, system_name};
 
 /// Columns of system relations whose type is `int2vector` or `oidvector`; the last is pgjdbc's alias of one.
@@ -169,8 +173,96 @@ fn array_agg(
     call
 }
 
+/// `ARRAY[a, $1]` is a call: as a literal its elements are planned as if they stood alone, without the query around them, its CTEs and
+/// the types of parameters.
+pub fn literal(expr: &mut Expr) {
+    let Expr::Array(array) = expr else {
+        return;
+    };
+    let nested = array.elem.iter().any(|item| matches!(item, Expr::Array(_)));
+    let looks_around = |expr: &Expr| {
+        visit_expressions(expr, |part| match part {
+            Expr::Identifier(_)
+            | Expr::CompoundIdentifier(_)
+            | Expr::Subquery(_)
+            | Expr::InSubquery { .. }
+            | Expr::Exists { .. } => ControlFlow::Break(()),
+            Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        })
+        .is_break()
+    };
+    if !nested && array.elem.iter().any(looks_around) {
+        *expr = build::call("make_array", std::mem::take(&mut array.elem));
+    }
+}
+
+/// `x = ANY (ARRAY[a, b])` is `x IN (a, b)`.
+fn as_list(expr: &Expr) -> Option<Expr> {
+    let (left, right, negated) = match expr {
+        Expr::AnyOp {
+            left,
+            compare_op: BinaryOperator::Eq,
+            right,
+            ..
+        } => (left, right, false),
+        Expr::AllOp {
+            left,
+            compare_op: BinaryOperator::NotEq,
+            right,
+        } => (left, right, true),
+        _ => return None,
+    };
+    match right.as_ref() {
+        Expr::Array(array) if !array.elem.is_empty() => Some(Expr::InList {
+            expr: left.clone(),
+            list: array.elem.clone(),
+            negated,
+        }),
+        _ => None,
+    }
+}
+
+/// `x > ANY (a)` is `NOT x <= ALL (a)`, which knows NULLs.
+fn not_all(expr: &mut Expr) {
+    let Expr::AnyOp {
+        left,
+        compare_op,
+        right,
+        ..
+    } = expr
+    else {
+        return;
+    };
+    if *compare_op == BinaryOperator::Eq || matches!(right.as_ref(), Expr::Subquery(_)) {
+        return;
+    }
+    if let Some(compare_op) = negated(compare_op) {
+        let all = Expr::AllOp {
+            left: Box::new(build::take(left)),
+            compare_op,
+            right: Box::new(build::take(right)),
+        };
+        *expr = Expr::UnaryOp {
+            op: UnaryOperator::Not,
+            expr: Box::new(Expr::Nested(Box::new(all))),
+        };
+    }
+}
+
 /// `x = ANY (array)` and its like: text is read as an array of what it is compared with.
 pub fn quantified(expr: &mut Expr) {
+    if let Some(list) = as_list(expr) {
+        *expr = list;
+        return;
+    }
+    text_as_array(expr);
+    not_all(expr);
+}
+
+fn text_as_array(expr: &mut Expr) {
     let (Expr::AnyOp { left, right, .. } | Expr::AllOp { left, right, .. }) = expr else {
         return;
     };

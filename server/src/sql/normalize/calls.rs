@@ -228,6 +228,27 @@ fn ends(pair: &Expr) -> Option<[Expr; 2]> {
     Some([begin.clone(), end])
 }
 
+/// Functions that count in `integer` in PostgreSQL, and in other types in DataFusion.
+pub fn integer_result(expr: &mut Expr) {
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    let counts = matches!(
+        system_name(&function.name).as_deref(),
+        Some(
+            "array_length"
+                | "array_ndims"
+                | "array_position"
+                | "cardinality"
+                | "regexp_count"
+                | "regexp_instr"
+        )
+    );
+    if counts {
+        *expr = cast(build::take(expr), DataType::Integer(None));
+    }
+}
+
 /// `x LIKE ANY (ARRAY[a, b])` is `x LIKE a OR x LIKE b`.
 fn like_any(expr: &mut Expr) {
     let (Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. }) = expr else {

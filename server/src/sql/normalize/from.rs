@@ -266,6 +266,37 @@ pub fn select(column: Expr, rows: TableFactor) -> Box<Query> {
     })
 }
 
+/// Puts a query around one: `SELECT items FROM (query)`, its name one that no user gives.
+pub fn around(query: &mut Query, items: Vec<SelectItem>) {
+    let empty = Query {
+        body: Box::new(select_of(Vec::new(), Vec::new())),
+        ..query.clone()
+    };
+    let inner = std::mem::replace(query, empty);
+    query.with = None;
+    query.order_by = None;
+    query.limit_clause = None;
+    query.fetch = None;
+    query.locks = Vec::new();
+    *query.body = select_of(
+        items,
+        vec![TableWithJoins {
+            relation: TableFactor::Derived {
+                lateral: false,
+                subquery: Box::new(inner),
+                alias: Some(TableAlias {
+                    explicit: true,
+                    name: Ident::with_quote('"', "\u{1}rows"),
+                    columns: Vec::new(),
+                    at: None,
+                }),
+                sample: None,
+            },
+            joins: Vec::new(),
+        }],
+    );
+}
+
 /// `SELECT items`.
 pub fn select_one(items: Vec<SelectItem>) -> SetExpr {
     select_of(items, Vec::new())

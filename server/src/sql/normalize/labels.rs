@@ -10,12 +10,12 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Distinct, Expr, Function,
-    FunctionArguments, Ident, OrderBy, OrderByKind, Query, Select, SelectItem,
+    FunctionArguments, GroupByExpr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, TimezoneInfo, TrimWhereField, Value,
     visit_expressions,
 };
 
-use crate::sql::normalize::{build, last_name};
+use crate::sql::normalize::{build, from, last_name};
 
 /// Starts the suffix of a name that is taken already; no identifier of a user holds it.
 const SUFFIX: char = '\u{1}';
@@ -124,6 +124,99 @@ impl Wildcards {
             _ => outermost && !self.tables.is_empty(),
         };
         self.all || named
+    }
+}
+
+/// Keeps the names of result columns apart from columns that ORDER BY names with their table: in `SELECT a AS b … ORDER BY t.b` the
+/// order is that of another column, and DataFusion would have both under one name.
+///
+/// `outermost` tells that no other query refers to the names; otherwise a query around it gives the names back.
+pub fn apart_from_order(query: &mut Query, outermost: bool) {
+    let Some(OrderBy {
+        kind: OrderByKind::Expressions(keys),
+        ..
+    }) = &mut query.order_by
+    else {
+        return;
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else {
+        return;
+    };
+    if select.distinct.is_some() {
+        return;
+    }
+    let mut ordered: Vec<Expr> = Vec::new();
+    for key in keys.iter() {
+        let _: ControlFlow<()> = visit_expressions(&key.expr, |part| {
+            if matches!(part, Expr::CompoundIdentifier(_)) {
+                ordered.push(part.clone());
+            }
+            ControlFlow::Continue(())
+        });
+    }
+    let same_name = |expr: &Expr, label: &str| match expr {
+        Expr::CompoundIdentifier(parts) => {
+            parts.last().is_some_and(|name| build::fold(name) == label)
+        }
+        _ => false,
+    };
+    let hides = select.projection.iter().any(|item| match item {
+        SelectItem::ExprWithAlias { expr, alias } => {
+            let label = build::fold(alias);
+            ordered
+                .iter()
+                .any(|key| same_name(key, &label) && key != expr)
+        }
+        _ => false,
+    });
+    let named_alone = |item: &SelectItem| {
+        matches!(
+            item,
+            SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }
+        )
+    };
+    if !hides || !select.projection.iter().all(named_alone) {
+        return;
+    }
+    let labels: Vec<String> = select
+        .projection
+        .iter()
+        .map(|item| named(item).label)
+        .collect();
+    // Groups may be named by the names of result columns, too.
+    let groups = match &select.group_by {
+        GroupByExpr::Expressions(groups, _) => groups.as_slice(),
+        GroupByExpr::All(_) => return,
+    };
+    let is_label = |expr: &Expr| match expr {
+        Expr::Identifier(name) => labels.contains(&build::fold(name)),
+        _ => false,
+    };
+    if groups.iter().any(is_label) {
+        return;
+    }
+    for key in keys {
+        if let Expr::Identifier(name) = &key.expr
+            && let Some(at) = labels.iter().position(|label| *label == build::fold(name))
+        {
+            key.expr = build::number(at + 1);
+        }
+    }
+    for (position, (item, label)) in select.projection.iter_mut().zip(&labels).enumerate() {
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            *item = SelectItem::ExprWithAlias {
+                alias: suffixed(label, position),
+                expr: build::take(expr),
+            };
+        }
+    }
+    if !outermost {
+        let items = labels.into_iter().enumerate();
+        let items = items.map(|(position, label)| SelectItem::ExprWithAlias {
+            expr: Expr::Identifier(suffixed(&label, position)),
+            alias: Ident::with_quote('"', label),
+        });
+        from::around(query, items.collect());
     }
 }
 

@@ -29,14 +29,18 @@ pub fn subqueries(plan: LogicalPlan, changed: bool) -> DfResult<LogicalPlan> {
     if !found.transformed && !changed {
         return Ok(found.data);
     }
-    let derived = found.data.transform_up_with_subqueries(|node| {
-        let node = match node {
-            LogicalPlan::Union(union) => LogicalPlan::Union(with_nulls_of_inputs(union)?),
-            node => node.recompute_schema()?,
-        };
-        Ok(Transformed::yes(node))
-    })?;
+    let derived = found
+        .data
+        .transform_up_with_subqueries(|node| Ok(Transformed::yes(derived(node)?)))?;
     Ok(derived.data)
+}
+
+/// A node with the schema that its expressions and inputs give it by now.
+pub fn derived(node: LogicalPlan) -> DfResult<LogicalPlan> {
+    match node {
+        LogicalPlan::Union(union) => Ok(LogicalPlan::Union(derived_union(union)?)),
+        node => node.recompute_schema(),
+    }
 }
 
 fn subquery(expr: Expr) -> DfResult<Transformed<Expr>> {
@@ -67,13 +71,25 @@ fn has_one_row(plan: &LogicalPlan) -> bool {
     }
 }
 
-/// A union keeps the schema that it was made with.
-fn with_nulls_of_inputs(union: Union) -> DfResult<Union> {
+/// A union keeps the schema that it was made with. A column may be NULL if one of its inputs may, and is more than its Arrow type
+/// if all of them are.
+fn derived_union(union: Union) -> DfResult<Union> {
     let fields = union.schema.iter().enumerate().map(|(at, (name, field))| {
         let inputs = union.inputs.iter();
-        let mut fields = inputs.filter_map(|input| input.schema().fields().get(at));
-        let nullable = field.is_nullable() || fields.any(|field| field.is_nullable());
-        let field = field.as_ref().clone().with_nullable(nullable);
+        let inputs: Vec<_> = inputs
+            .filter_map(|input| input.schema().fields().get(at))
+            .collect();
+        let nullable = field.is_nullable() || inputs.iter().any(|input| input.is_nullable());
+        let mut field = field.as_ref().clone().with_nullable(nullable);
+        if let [first, rest @ ..] = inputs.as_slice() {
+            let same = rest
+                .iter()
+                .all(|other| other.metadata() == first.metadata());
+            field = match same {
+                true => field.with_metadata(first.metadata().clone()),
+                false => field,
+            };
+        }
         (name.cloned(), Arc::new(field))
     });
     let schema = DFSchema::new_with_metadata(fields.collect(), union.schema.metadata().clone())?;

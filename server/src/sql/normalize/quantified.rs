@@ -48,7 +48,8 @@ pub fn over_subquery(expr: &mut Expr) {
     };
 }
 
-fn negated(op: &BinaryOperator) -> Option<BinaryOperator> {
+/// The operator that is true where another is false.
+pub(super) fn negated(op: &BinaryOperator) -> Option<BinaryOperator> {
     use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
     Some(match op {
         Eq => NotEq,

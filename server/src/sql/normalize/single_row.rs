@@ -12,12 +12,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result as DfResult, ScalarValue, plan_err};
 use datafusion::functions_aggregate::expr_fn::{array_agg, count, first_value};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, AggregateFunctionParams, Alias, InSubquery,
+    AggregateFunction, AggregateFunctionParams, Alias, InSubquery, ScalarFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
@@ -56,6 +56,7 @@ pub fn bound(plan: LogicalPlan, numbers: &mut Numbers) -> DfResult<Transformed<L
         outer: &outer,
         numbers,
         joins: Vec::new(),
+        decorrelates: matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Projection(_)),
     };
     let mut changed = false;
     let mut expressions = Vec::new();
@@ -114,12 +115,17 @@ fn plain_conditions_first(filter: Filter) -> DfResult<LogicalPlan> {
     ))
 }
 
+/// What the subquery itself says of this leaves out what subqueries in it look at.
+fn looks_out(subquery: &Subquery) -> bool {
+    !subquery.subquery.all_out_ref_exprs().is_empty()
+}
+
 fn has_correlated(expr: &Expr) -> bool {
     let correlated = |part: &Expr| {
         Ok(match part {
-            Expr::ScalarSubquery(subquery) => !subquery.outer_ref_columns.is_empty(),
-            Expr::Exists(exists) => !exists.subquery.outer_ref_columns.is_empty(),
-            Expr::InSubquery(membership) => !membership.subquery.outer_ref_columns.is_empty(),
+            Expr::ScalarSubquery(subquery) => looks_out(subquery),
+            Expr::Exists(exists) => looks_out(&exists.subquery),
+            Expr::InSubquery(membership) => looks_out(&membership.subquery),
             _ => false,
         })
     };
@@ -140,6 +146,8 @@ struct Rewriter<'a> {
     numbers: &'a mut Numbers,
     /// What the node's input is to be joined with.
     joins: Vec<Unnested>,
+    /// Whether DataFusion makes joins of subqueries that are values in this node.
+    decorrelates: bool,
 }
 
 impl Rewriter<'_> {
@@ -177,23 +185,41 @@ impl Rewriter<'_> {
             Expr::InSubquery(membership) if self.is_semi_join(&membership, place) => {
                 Ok(Transformed::no(Expr::InSubquery(membership)))
             }
+            // Whether it is false or unknown makes no difference here.
+            Expr::ScalarFunction(call) if call.func.name() == "array_has" && self.fits(&call) => {
+                Ok(Transformed::no(Expr::ScalarFunction(call)))
+            }
             other => self.values(other),
         }
     }
 
+    /// Whether the types of `array_has(array, value)` are ones that DataFusion compares.
+    fn fits(&self, call: &ScalarFunction) -> bool {
+        let [array, value] = call.args.as_slice() else {
+            return true;
+        };
+        let schema = self.outer.schema();
+        let (Ok(DataType::List(item)), Ok(value)) =
+            (array.get_type(schema), value.get_type(schema))
+        else {
+            return true;
+        };
+        let item = item.data_type();
+        item == &value || !(item.is_decimal() || value.is_decimal())
+    }
+
     fn is_semi_join(&self, membership: &InSubquery, place: Place) -> bool {
         let subquery = &membership.subquery;
-        if !looks_out_in_filters(&subquery.subquery, self.outer) {
+        // A join has a key of each side.
+        if !looks_out_in_filters(&subquery.subquery, self.outer)
+            || !membership.expr.any_column_refs()
+        {
             return false;
         }
         match membership.negated {
             false => true,
             // The join that knows NULLs has one key, of the left side.
-            true => {
-                place == Place::Conjunct
-                    && subquery.outer_ref_columns.is_empty()
-                    && membership.expr.any_column_refs()
-            }
+            true => place == Place::Conjunct && !looks_out(subquery),
         }
     }
 
@@ -203,13 +229,13 @@ impl Rewriter<'_> {
 
     fn value(&mut self, expr: Expr) -> DfResult<Transformed<Expr>> {
         match expr {
-            Expr::ScalarSubquery(subquery) if !subquery.outer_ref_columns.is_empty() => {
+            Expr::ScalarSubquery(subquery) if looks_out(&subquery) => {
                 let plan = bounded(&subquery.subquery)?;
                 self.one_row(plan, &subquery).map(Transformed::yes)
             }
             Expr::Exists(exists) => {
                 let mut rows = LogicalPlanBuilder::from(exists.subquery.subquery.as_ref().clone());
-                if exists.subquery.outer_ref_columns.is_empty() {
+                if !looks_out(&exists.subquery) {
                     rows = rows.limit(0, Some(1))?;
                 }
                 let rows = rows
@@ -230,6 +256,9 @@ impl Rewriter<'_> {
                 Ok(Transformed::yes(found))
             }
             Expr::InSubquery(membership) => self.is_member(membership),
+            Expr::ScalarFunction(call) if call.func.name() == "array_has" => {
+                in_array(call, self.outer.schema())
+            }
             Expr::Cast(Cast { expr, field }) if matches!(field.data_type(), DataType::List(_)) => {
                 match expr.as_ref() {
                     Expr::Literal(
@@ -252,7 +281,8 @@ impl Rewriter<'_> {
     /// The value of a plan of at most one row.
     fn one_row(&mut self, plan: LogicalPlan, subquery: &Subquery) -> DfResult<Expr> {
         let (simple, condition) = simplify_correlation(plan.clone(), self.outer)?;
-        if pulls_out(&simple, self.outer) && (condition.is_none() || is_null_of_nothing(&simple)) {
+        let pulls_out = self.pulls_out(&simple);
+        if pulls_out && (condition.is_none() || is_null_of_nothing(&simple)) {
             let value = scalar(simple, subquery);
             return match condition {
                 Some(condition) => when(condition, value).end(),
@@ -269,10 +299,15 @@ impl Rewriter<'_> {
         subquery: &Subquery,
     ) -> DfResult<(Expr, Option<Expr>)> {
         let (simple, condition) = simplify_correlation(plan.clone(), self.outer)?;
-        match pulls_out(&simple, self.outer) {
+        match self.pulls_out(&simple) {
             true => Ok((scalar(simple, subquery), condition)),
             false => Ok((self.joined(&plan)?, None)),
         }
+    }
+
+    fn pulls_out(&self, plan: &LogicalPlan) -> bool {
+        let correlated = !plan.all_out_ref_exprs().is_empty();
+        (self.decorrelates || !correlated) && pulls_out(plan, self.outer)
     }
 
     fn joined(&mut self, plan: &LogicalPlan) -> DfResult<Expr> {
@@ -370,6 +405,22 @@ fn is_null_of_nothing(plan: &LogicalPlan) -> bool {
         }),
         _ => false,
     }
+}
+
+/// `value = ANY (array)` is unknown where the value is in no place, and a NULL is; `array_has` has false there.
+fn in_array(call: ScalarFunction, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    if let [array, value] = call.args.as_slice()
+        && let (Ok(DataType::List(item)), Ok(ty)) = (array.get_type(schema), value.get_type(schema))
+        && let Some(common) = comparison_coercion(item.data_type(), &ty)
+    {
+        let list = DataType::List(Arc::new(Field::new_list_field(common.clone(), true)));
+        let known = array.clone().is_not_null();
+        let value = value.clone().cast_to(&common, schema)?;
+        let elements = array.clone().cast_to(&list, schema)?;
+        let found = when(known, membership::call(value, elements)).end()?;
+        return Ok(Transformed::yes(found));
+    }
+    Ok(Transformed::no(Expr::ScalarFunction(call)))
 }
 
 fn compares(op: Operator) -> bool {
@@ -525,7 +576,16 @@ fn aggregate_value(plan: LogicalPlan, value: Expr) -> DfResult<LogicalPlan> {
 /// The first row of a plan that may be ordered.
 fn first_row(plan: &LogicalPlan) -> DfResult<LogicalPlan> {
     let first = |input: &LogicalPlan, value: Option<Expr>, order: Vec<SortExpr>| match value {
-        Some(value) => aggregate_value(input.clone(), first_value(value, order)),
+        Some(value) => {
+            // A key that stands before decides; twice, DataFusion loses count of them.
+            let mut keys: Vec<SortExpr> = Vec::with_capacity(order.len());
+            for key in order {
+                if !keys.iter().any(|known| known.expr == key.expr) {
+                    keys.push(key);
+                }
+            }
+            aggregate_value(input.clone(), first_value(value, keys))
+        }
         None => Ok(plan.clone()),
     };
     match plan {

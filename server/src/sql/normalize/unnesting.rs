@@ -10,21 +10,25 @@
 //! - where a filter makes an inner column equal to each outer one, those are the domain, and nothing is joined below.
 //!
 //! NULLs are equal to each other wherever the domain is joined.
+//!
+//! What is left out: recursive queries that look out, and the row that an empty grouping set has where there is nothing to group.
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{
-    Column, ExprSchema, JoinType, NullEquality, Result as DfResult, not_impl_err,
+    Column, ExprSchema, JoinConstraint, JoinType, NullEquality, Result as DfResult, ScalarValue,
+    not_impl_err,
 };
 use datafusion::functions::expr_fn::coalesce;
 use datafusion::functions_window::expr_fn::row_number;
-use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Distinct, DistinctOn, Expr, ExprFunctionExt, Filter, GroupingSet, Join,
-    LogicalPlan, LogicalPlanBuilder, Operator, Projection, SortExpr, Subquery, Union, Window, cast,
-    lit,
+    LogicalPlan, LogicalPlanBuilder, Operator, Projection, SortExpr, Subquery, Union, Values,
+    Window, cast, lit,
 };
 
 /// Names that no other part of a statement has.
@@ -53,16 +57,8 @@ pub struct Unnested {
 impl Unnested {
     /// The outer plan with what belongs to each of its rows; with a column of NULLs where nothing does.
     pub fn joined_with(self, outer: LogicalPlan) -> DfResult<LogicalPlan> {
-        let filter = self.outer.is_empty().then(|| lit(true));
-        LogicalPlanBuilder::from(outer)
-            .join_detailed(
-                self.plan,
-                JoinType::Left,
-                (self.outer, self.domain),
-                filter,
-                NullEquality::NullEqualsNull,
-            )?
-            .build()
+        let same = same_values(&outer, &self.outer, &self.plan, &self.domain)?;
+        joined(outer, self.plan, JoinType::Left, same, None)
     }
 }
 
@@ -104,22 +100,72 @@ pub fn lateral(join: &Join, numbers: &mut Numbers) -> DfResult<Option<LogicalPla
     };
     let mut unnesting = Unnesting::of(&right, &join.left, numbers);
     let Part { plan, domain } = unnesting.part(&right)?;
-    let equal = join.on.iter().cloned().map(|(left, right)| left.eq(right));
-    let filter = conjunction(equal.chain(join.filter.clone()));
-    let filter = match (filter, domain.is_empty()) {
-        (None, true) if join.join_type != JoinType::Inner => Some(lit(true)),
+    let mut pairs = same_values(&join.left, &unnesting.outer_columns, &plan, &domain)?;
+    pairs.extend(join.on.iter().cloned());
+    let left = join.left.as_ref().clone();
+    let joined = joined(left, plan, join.join_type, pairs, join.filter.clone())?;
+    let columns = join.schema.columns().into_iter().map(Expr::Column);
+    LogicalPlanBuilder::from(joined)
+        .project(columns)?
+        .build()
+        .map(Some)
+}
+
+fn joined(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    join_type: JoinType,
+    pairs: Vec<(Expr, Expr)>,
+    filter: Option<Expr>,
+) -> DfResult<LogicalPlan> {
+    let filter = match (filter, join_type) {
+        (None, JoinType::Inner) => None,
+        (None, _) if pairs.is_empty() => Some(lit(true)),
         (filter, _) => filter,
     };
-    let outer = unnesting.outer_columns;
-    let joined = LogicalPlanBuilder::from(join.left.as_ref().clone()).join_detailed(
-        plan,
-        join.join_type,
-        (outer, domain),
+    let join = Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        pairs,
         filter,
-        NullEquality::NullEqualsNull,
+        join_type,
+        JoinConstraint::On,
+        NullEquality::NullEqualsNothing,
+        false,
     )?;
-    let columns = join.schema.columns().into_iter().map(Expr::Column);
-    joined.project(columns)?.build().map(Some)
+    Ok(LogicalPlan::Join(join))
+}
+
+/// Pairs of expressions that are equal where pairs of columns have the same values, NULLs among them.
+///
+/// A join could be told that NULLs are equal; but the optimiser takes that over to the joins that it puts together with it.
+fn same_values(
+    left: &LogicalPlan,
+    left_columns: &[Column],
+    right: &LogicalPlan,
+    right_columns: &[Column],
+) -> DfResult<Vec<(Expr, Expr)>> {
+    let mut pairs = Vec::with_capacity(2 * left_columns.len());
+    for (left_column, right_column) in left_columns.iter().zip(right_columns) {
+        let (left_schema, right_schema) = (left.schema(), right.schema());
+        let (left, right) = (
+            Expr::Column(left_column.clone()),
+            Expr::Column(right_column.clone()),
+        );
+        if !left_schema.nullable(left_column)? || !right_schema.nullable(right_column)? {
+            pairs.push((left, right));
+            continue;
+        }
+        let some = lit(ScalarValue::new_default(
+            left_schema.data_type(left_column)?,
+        )?);
+        pairs.push((left.clone().is_null(), right.clone().is_null()));
+        pairs.push((
+            coalesce(vec![left, some.clone()]),
+            coalesce(vec![right, some]),
+        ));
+    }
+    Ok(pairs)
 }
 
 /// The plan of a lateral subquery without the node that says that it is one.
@@ -317,8 +363,49 @@ impl<'a> Unnesting<'a> {
                     domain: part.domain,
                 })
             }
-            _ => not_impl_err!("this form of correlated subquery is not supported"),
+            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::Subquery(subquery) => self.part(&subquery.subquery),
+            other => not_impl_err!(
+                "{} in a correlated subquery is not supported",
+                other.display()
+            ),
         }
+    }
+
+    /// One row for each combination of outer values and row of VALUES.
+    fn values(&mut self, values: &Values) -> DfResult<Part> {
+        let domain = self.domain()?;
+        let numbers = (0_i64..).zip(&values.values);
+        let numbers = numbers.map(|(number, _)| vec![lit(number)]);
+        let relation = format!("nyala_rows_{}", self.numbers.next());
+        let rows = LogicalPlanBuilder::values(numbers.collect())?
+            .alias(relation)?
+            .build()?;
+        let Some(number) = rows.schema().columns().pop() else {
+            return not_impl_err!("rows without numbers");
+        };
+        let mut columns: Vec<Expr> = domain.domain.iter().cloned().map(Expr::Column).collect();
+        for (at, (qualifier, field)) in values.schema.iter().enumerate() {
+            let mut when_then = Vec::with_capacity(values.values.len());
+            for (row, cells) in (0_i64..).zip(&values.values) {
+                let Some(cell) = cells.get(at) else {
+                    return not_impl_err!("rows of different lengths");
+                };
+                let cell = self.bound(cell.clone(), &domain.domain)?;
+                when_then.push((Box::new(lit(row)), Box::new(cell)));
+            }
+            let number = Some(Box::new(Expr::Column(number.clone())));
+            let chosen = Expr::Case(Case::new(number, when_then, None));
+            columns.push(chosen.alias_qualified(qualifier.cloned(), field.name()));
+        }
+        let plan = LogicalPlanBuilder::from(domain.plan)
+            .cross_join(rows)?
+            .project(columns)?
+            .build()?;
+        Ok(Part {
+            plan,
+            domain: domain.domain,
+        })
     }
 
     fn projected(&mut self, projection: &Projection, part: Part) -> DfResult<Part> {
@@ -433,13 +520,8 @@ impl<'a> Unnesting<'a> {
     /// A row for each combination of outer values, also those for which an aggregate without groups has read no row.
     fn of_each(&mut self, aggregate: &Aggregate, grouped: Part) -> DfResult<Part> {
         let all = self.domain()?;
-        let joined = LogicalPlanBuilder::from(all.plan).join_detailed(
-            grouped.plan,
-            JoinType::Left,
-            (all.domain.clone(), grouped.domain),
-            None,
-            NullEquality::NullEqualsNull,
-        )?;
+        let same = same_values(&all.plan, &all.domain, &grouped.plan, &grouped.domain)?;
+        let joined = joined(all.plan, grouped.plan, JoinType::Left, same, None)?;
         let mut columns: Vec<Expr> = all.domain.iter().cloned().map(Expr::Column).collect();
         let schema = &aggregate.schema;
         for (at, expr) in aggregate.aggr_expr.iter().enumerate() {
@@ -456,7 +538,7 @@ impl<'a> Unnesting<'a> {
             });
         }
         Ok(Part {
-            plan: joined.project(columns)?.build()?,
+            plan: LogicalPlanBuilder::from(joined).project(columns)?.build()?,
             domain: all.domain,
         })
     }
@@ -593,34 +675,22 @@ impl<'a> Unnesting<'a> {
         let filter = filter
             .map(|filter| self.bound(filter, &domain))
             .transpose()?;
-        let mut conditions: Vec<Expr> = filter.into_iter().collect();
-        let mut null_equality = join.null_equality;
-        let pairs = left.domain.into_iter().zip(right.domain);
-        let pairs = pairs.map(|(left, right)| (Expr::Column(left), Expr::Column(right)));
-        let mut pairs = pairs.peekable();
-        // A join compares all its keys the same way.
-        if pairs.peek().is_some()
-            && (on.is_empty() || null_equality == NullEquality::NullEqualsNull)
-        {
-            null_equality = NullEquality::NullEqualsNull;
-            on.extend(pairs);
-        } else {
-            conditions.extend(pairs.map(|(left, right)| {
-                Expr::BinaryExpr(BinaryExpr {
-                    left: Box::new(left),
-                    op: Operator::IsNotDistinctFrom,
-                    right: Box::new(right),
-                })
-            }));
+        if on_left && on_right {
+            on.extend(same_values(
+                &left.plan,
+                &left.domain,
+                &right.plan,
+                &right.domain,
+            )?);
         }
         let plan = LogicalPlan::Join(Join::try_new(
             Arc::new(left.plan),
             Arc::new(right.plan),
             on,
-            conjunction(conditions),
+            filter,
             join.join_type,
             join.join_constraint,
-            null_equality,
+            join.null_equality,
             join.null_aware,
         )?);
         if join.join_type != JoinType::Full {
@@ -728,10 +798,22 @@ pub fn looks_out_in_filters(plan: &LogicalPlan, outer: &LogicalPlan) -> bool {
     out.iter().all(known) && in_filters(plan)
 }
 
+fn has_subquery(expr: &Expr) -> bool {
+    let subquery = |part: &Expr| {
+        Ok(matches!(
+            part,
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_)
+        ))
+    };
+    expr.exists(subquery).unwrap_or(false)
+}
+
 fn in_filters(plan: &LogicalPlan) -> bool {
     let own = |plan: &LogicalPlan| plan.expressions().iter().any(Expr::contains_outer);
     match plan {
-        LogicalPlan::Filter(filter) => in_filters(&filter.input),
+        LogicalPlan::Filter(filter) => {
+            !(own(plan) && has_subquery(&filter.predicate)) && in_filters(&filter.input)
+        }
         LogicalPlan::Projection(projection) => !own(plan) && in_filters(&projection.input),
         LogicalPlan::SubqueryAlias(alias) => in_filters(&alias.input),
         plan => plan.all_out_ref_exprs().is_empty(),
