@@ -29,6 +29,7 @@ pub(in crate::sql) mod build;
 mod calls;
 mod casts;
 mod correlation;
+mod domain_join;
 mod empty;
 mod from;
 mod functions;

@@ -17,10 +17,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{
-    Column, ExprSchema, JoinConstraint, JoinType, NullEquality, Result as DfResult, ScalarValue,
-    not_impl_err,
-};
+use datafusion::common::{Column, ExprSchema, JoinType, Result as DfResult, not_impl_err};
 use datafusion::functions::expr_fn::coalesce;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::Case;
@@ -30,6 +27,8 @@ use datafusion::logical_expr::{
     LogicalPlan, LogicalPlanBuilder, Operator, Projection, SortExpr, Subquery, Union, Values,
     Window, cast, lit,
 };
+
+use crate::sql::normalize::domain_join::{joined, same_values};
 
 /// Names that no other part of a statement has.
 #[derive(Debug, Default)]
@@ -109,63 +108,6 @@ pub fn lateral(join: &Join, numbers: &mut Numbers) -> DfResult<Option<LogicalPla
         .project(columns)?
         .build()
         .map(Some)
-}
-
-fn joined(
-    left: LogicalPlan,
-    right: LogicalPlan,
-    join_type: JoinType,
-    pairs: Vec<(Expr, Expr)>,
-    filter: Option<Expr>,
-) -> DfResult<LogicalPlan> {
-    let filter = match (filter, join_type) {
-        (None, JoinType::Inner) => None,
-        (None, _) if pairs.is_empty() => Some(lit(true)),
-        (filter, _) => filter,
-    };
-    let join = Join::try_new(
-        Arc::new(left),
-        Arc::new(right),
-        pairs,
-        filter,
-        join_type,
-        JoinConstraint::On,
-        NullEquality::NullEqualsNothing,
-        false,
-    )?;
-    Ok(LogicalPlan::Join(join))
-}
-
-/// Pairs of expressions that are equal where pairs of columns have the same values, NULLs among them.
-///
-/// A join could be told that NULLs are equal; but the optimiser takes that over to the joins that it puts together with it.
-fn same_values(
-    left: &LogicalPlan,
-    left_columns: &[Column],
-    right: &LogicalPlan,
-    right_columns: &[Column],
-) -> DfResult<Vec<(Expr, Expr)>> {
-    let mut pairs = Vec::with_capacity(2 * left_columns.len());
-    for (left_column, right_column) in left_columns.iter().zip(right_columns) {
-        let (left_schema, right_schema) = (left.schema(), right.schema());
-        let (left, right) = (
-            Expr::Column(left_column.clone()),
-            Expr::Column(right_column.clone()),
-        );
-        if !left_schema.nullable(left_column)? || !right_schema.nullable(right_column)? {
-            pairs.push((left, right));
-            continue;
-        }
-        let some = lit(ScalarValue::new_default(
-            left_schema.data_type(left_column)?,
-        )?);
-        pairs.push((left.clone().is_null(), right.clone().is_null()));
-        pairs.push((
-            coalesce(vec![left, some.clone()]),
-            coalesce(vec![right, some]),
-        ));
-    }
-    Ok(pairs)
 }
 
 /// The plan of a lateral subquery without the node that says that it is one.
