@@ -57,6 +57,7 @@ pub fn bound(plan: LogicalPlan, numbers: &mut Numbers) -> DfResult<Transformed<L
         numbers,
         joins: Vec::new(),
         decorrelates: matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Projection(_)),
+        joins_all: false,
     };
     let mut changed = false;
     let mut expressions = Vec::new();
@@ -148,6 +149,8 @@ struct Rewriter<'a> {
     joins: Vec<Unnested>,
     /// Whether DataFusion makes joins of subqueries that are values in this node.
     decorrelates: bool,
+    /// Whether subqueries that are values are joined in any case.
+    joins_all: bool,
 }
 
 impl Rewriter<'_> {
@@ -189,6 +192,13 @@ impl Rewriter<'_> {
             Expr::ScalarFunction(call) if call.func.name() == "array_has" && self.fits(&call) => {
                 Ok(Transformed::no(Expr::ScalarFunction(call)))
             }
+            // The optimiser pushes a condition without columns below aggregates that have a row in any case; so it gets one.
+            other if !other.any_column_refs() => {
+                self.joins_all = true;
+                let values = self.values(other);
+                self.joins_all = false;
+                values
+            }
             other => self.values(other),
         }
     }
@@ -229,7 +239,7 @@ impl Rewriter<'_> {
 
     fn value(&mut self, expr: Expr) -> DfResult<Transformed<Expr>> {
         match expr {
-            Expr::ScalarSubquery(subquery) if looks_out(&subquery) => {
+            Expr::ScalarSubquery(subquery) if self.joins_all || looks_out(&subquery) => {
                 let plan = bounded(&subquery.subquery)?;
                 self.one_row(plan, &subquery).map(Transformed::yes)
             }
@@ -307,7 +317,7 @@ impl Rewriter<'_> {
 
     fn pulls_out(&self, plan: &LogicalPlan) -> bool {
         let correlated = !plan.all_out_ref_exprs().is_empty();
-        (self.decorrelates || !correlated) && pulls_out(plan, self.outer)
+        !self.joins_all && (self.decorrelates || !correlated) && pulls_out(plan, self.outer)
     }
 
     fn joined(&mut self, plan: &LogicalPlan) -> DfResult<Expr> {
