@@ -267,7 +267,7 @@ impl Rewriter<'_> {
             }
             Expr::InSubquery(membership) => self.is_member(membership),
             Expr::ScalarFunction(call) if call.func.name() == "array_has" => {
-                in_array(call, self.outer.schema())
+                in_array(call, &self.schema())
             }
             Expr::Cast(Cast { expr, field }) if matches!(field.data_type(), DataType::List(_)) => {
                 match expr.as_ref() {
@@ -282,7 +282,7 @@ impl Rewriter<'_> {
                 }
             }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
-                array_comparison(*left, op, *right, self.outer.schema())
+                array_comparison(*left, op, *right, &self.schema())
             }
             other => Ok(Transformed::no(other)),
         }
@@ -315,6 +315,15 @@ impl Rewriter<'_> {
         }
     }
 
+    /// The columns that the node's expressions have by now.
+    fn schema(&self) -> DFSchema {
+        let mut schema = self.outer.schema().as_ref().clone();
+        for join in &self.joins {
+            schema.merge(join.plan.schema());
+        }
+        schema
+    }
+
     fn pulls_out(&self, plan: &LogicalPlan) -> bool {
         let correlated = !plan.all_out_ref_exprs().is_empty();
         !self.joins_all && (self.decorrelates || !correlated) && pulls_out(plan, self.outer)
@@ -338,7 +347,7 @@ impl Rewriter<'_> {
             return plan_err!("subquery must return a column");
         };
         let (left, right) = (
-            expr.get_type(self.outer.schema())?,
+            expr.get_type(&self.schema())?,
             element.get_type(rows.schema())?,
         );
         let Some(common) = comparison_coercion(&left, &right) else {
@@ -353,7 +362,7 @@ impl Rewriter<'_> {
             )?
             .build()?;
         let (array, condition) = self.one_row_if(array, &subquery)?;
-        let value = expr.cast_to(&common, self.outer.schema())?;
+        let value = expr.cast_to(&common, &self.schema())?;
         let mut found = membership::call(value, array);
         if let Some(condition) = condition {
             found = when(condition, found).otherwise(lit(false))?;
