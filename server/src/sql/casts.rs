@@ -60,6 +60,7 @@ pub fn resolve_unknown_literals(plan: LogicalPlan, input: &InputSettings) -> Res
         let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
             let rewritten = expr.transform_up(|expr| {
+                retyped::check_dimensions(&expr, &schema)?;
                 operators::resolve(expr, &schema)?
                     .transform_data(|expr| resolve(expr, &schema, input))?
                     .transform_data(|expr| Ok(retyped::resolve(expr, &schema)))

@@ -206,6 +206,18 @@ impl ExprPlanner for ArrayPlanner {
     }
 }
 
+/// 0A000 where elements of an array are arrays.
+pub fn check_dimensions(expr: &Expr, schema: &DFSchema) -> DataFusionResult<()> {
+    let Expr::ScalarFunction(ScalarFunction { func, args }) = expr else {
+        return Ok(());
+    };
+    let nested = |expr: &Expr| matches!(expr.get_type(schema), Ok(DataType::List(_)));
+    match func.name() == "make_array" && args.iter().any(nested) {
+        true => Err(several_dimensions().into()),
+        false => Ok(()),
+    }
+}
+
 /// 0A000 for arrays of arrays.
 pub fn several_dimensions() -> PgError {
     PgError::unsupported("arrays of several dimensions are not supported")

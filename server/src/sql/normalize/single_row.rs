@@ -1,4 +1,4 @@
-//! Correlated subqueries used as values: bounds them to one row, in a form DataFusion can turn into a join.
+//! Correlated subqueries: bounds those that are values to one row, in a form DataFusion can turn into a join.
 //!
 //! PostgreSQL lets any subquery stand for a value and raises 21000 when it gives a second row. DataFusion
 //! refuses a correlated one unless an aggregate bounds it, and can pull only equalities out from under
@@ -8,8 +8,12 @@
 //! - its conditions on outer columns are made into equalities, see [`super::correlation`];
 //! - a string compared with an array, or cast to one, becomes an array;
 //! - `IN` in a select list looks into an array, see [`super::membership`];
-//! - `EXISTS` in a select list is a count greater than nothing.
+//! - `EXISTS` in a select list is a count greater than nothing;
+//! - what then still looks out where DataFusion cannot follow becomes a join here, see [`super::unnesting`].
+//!
+//! Under WHERE, IN and EXISTS stay where a semi join says the same: where unknown and false make no difference.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
@@ -316,12 +320,16 @@ impl Rewriter<'_> {
     }
 
     /// The columns that the node's expressions have by now.
-    fn schema(&self) -> DFSchema {
-        let mut schema = self.outer.schema().as_ref().clone();
+    fn schema(&self) -> Cow<'_, DFSchema> {
+        let outer = self.outer.schema().as_ref();
+        if self.joins.is_empty() {
+            return Cow::Borrowed(outer);
+        }
+        let mut schema = outer.clone();
         for join in &self.joins {
             schema.merge(join.plan.schema());
         }
-        schema
+        Cow::Owned(schema)
     }
 
     fn pulls_out(&self, plan: &LogicalPlan) -> bool {
@@ -347,7 +355,7 @@ impl Rewriter<'_> {
             return plan_err!("subquery must return a column");
         };
         let (left, right) = (
-            expr.get_type(&self.schema())?,
+            expr.get_type(self.schema().as_ref())?,
             element.get_type(rows.schema())?,
         );
         let Some(common) = comparison_coercion(&left, &right) else {

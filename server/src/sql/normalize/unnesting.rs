@@ -23,11 +23,11 @@ use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Aggregate, BinaryExpr, Distinct, DistinctOn, Expr, ExprFunctionExt, Filter, GroupingSet, Join,
-    LogicalPlan, LogicalPlanBuilder, Operator, Projection, SortExpr, Subquery, Union, Values,
-    Window, cast, lit,
+    Aggregate, Distinct, DistinctOn, Expr, ExprFunctionExt, Filter, GroupingSet, Join, LogicalPlan,
+    LogicalPlanBuilder, Projection, SortExpr, Subquery, Union, Values, Window, cast, lit,
 };
 
+use crate::sql::normalize::correlation::equality;
 use crate::sql::normalize::domain_join::{joined, same_values};
 
 /// Names that no other part of a statement has.
@@ -401,20 +401,7 @@ impl<'a> Unnesting<'a> {
         let (inner, outer) = (filter.input.schema(), self.outer.schema());
         let equal = self.outer_columns.iter().map(|wanted| {
             conditions.iter().find_map(|condition| {
-                let Expr::BinaryExpr(BinaryExpr {
-                    left,
-                    op: Operator::Eq,
-                    right,
-                }) = condition
-                else {
-                    return None;
-                };
-                let ((Expr::Column(column), Expr::OuterReferenceColumn(_, other))
-                | (Expr::OuterReferenceColumn(_, other), Expr::Column(column))) =
-                    (left.as_ref(), right.as_ref())
-                else {
-                    return None;
-                };
+                let (column, other) = equality(condition)?;
                 let same = other == wanted
                     && inner.data_type(column).ok()? == outer.data_type(wanted).ok()?;
                 same.then(|| column.clone())
