@@ -81,7 +81,9 @@ fn arrays_and_vectors_become_lists() {
         column("1 = ANY(i.indkey)"),
         "1 = ANY(nyala_array(i.indkey, 1))"
     );
-    assert_eq!(column("1 = ANY(ARRAY[1])"), "1 = ANY(ARRAY[1])");
+    assert_eq!(column("1 = ANY(ARRAY[1])"), "1 IN (1)");
+    assert_eq!(column("1 <> ALL(ARRAY[1, b])"), "1 NOT IN (1, b)");
+    assert_eq!(column("1 > ANY(ARRAY[1])"), "NOT (1 <= ALL(ARRAY[1]))");
     assert_eq!(column("a = ANY(SELECT b FROM t)"), "a IN (SELECT b FROM t)");
     assert_eq!(column("i.indkey[0]"), "nyala_element(i.indkey, 0)");
     assert_eq!(column("tags[1]"), "tags[1]");
