@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
 .PHONY: build test fmt fmt-check lint unit doc integration bless packages demo bench bench-micro
-.PHONY: clients client-packages compatibility sqlalchemy-suite fuzz
+.PHONY: clients client-packages compatibility sqlalchemy-suite fuzz differential
 
 # The server of the tests is the server that `make build` makes: `failpoints` only adds named steps
 # that do nothing unless the environment variable FAILPOINTS says so.
@@ -128,6 +128,11 @@ SEED ?= $(shell date +%s)
 fuzz: build
 	NYALA_FUZZ_SECONDS=$(SECONDS) NYALA_FUZZ_SEED=$(SEED) \
 		cargo test $(RELEASE) --test integration -- fuzz::statements fuzz::messages --nocapture
+
+# Random queries and changes for SECONDS, compared with PostgreSQL.
+differential: packages build
+	NYALA_DIFFERENTIAL_SECONDS=$(SECONDS) NYALA_DIFFERENTIAL_SEED=$(SEED) \
+		cargo test $(RELEASE) --test integration -- differential:: --nocapture
 
 # In order, also under `make -j`: the cheap checks first, each phase with its time.
 PHASES := packages fmt-check lint build unit doc integration clients

@@ -18,10 +18,12 @@ use crate::error::Result;
 use crate::notifications::Notifications;
 use crate::pg_catalog::{self, ActivityRow};
 use crate::session::cancel::Canceller;
+use crate::sql::average::Average;
 use crate::sql::date_comparison::DateComparison;
 use crate::sql::integers::IntegerPlanner;
 use crate::sql::join_order;
 use crate::sql::jsonb::JsonbPlanner;
+use crate::sql::monotonic;
 use crate::sql::numeric::NumericPlanner;
 use crate::sql::operators::IntervalPlanner;
 use crate::sql::retyped::ArrayPlanner;
@@ -75,10 +77,12 @@ impl Server {
         // JSON operators are asked first: the array planner would take `@>` for arrays alone.
         planners.extend(builder.expr_planners().take().unwrap_or_default());
         let mut scalar = builder.scalar_functions().take().unwrap_or_default();
+        scalar = monotonic::careful(scalar);
         scalar.extend(nyala_udfs::scalar_functions());
         let mut aggregate = builder.aggregate_functions().take().unwrap_or_default();
         aggregate.extend(nyala_udfs::aggregate_functions());
         aggregate.push(Arc::new(StringAgg::default().into()));
+        aggregate.push(Arc::new(Average::default().into()));
         aggregate.extend(pg_catalog::aggregates().into_iter().map(Arc::new));
         let state = builder
             .with_expr_planners(planners)

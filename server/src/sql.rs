@@ -13,7 +13,9 @@
 //! Nothing here touches a socket, a keyspace or a Delta log.
 
 mod append;
+mod array_sets;
 pub mod as_of;
+pub mod average;
 pub mod casts;
 pub mod checks;
 mod conditions;
@@ -34,6 +36,7 @@ pub mod jsonb;
 mod kernel;
 mod library;
 mod merged_columns;
+pub mod monotonic;
 pub mod names;
 pub mod normalize;
 pub mod numeric;
@@ -54,6 +57,7 @@ mod series;
 mod series_order;
 mod set_literals;
 pub mod shared_ctes;
+mod sound_rules;
 pub mod string_agg;
 mod strings;
 mod table_sizes;

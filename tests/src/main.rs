@@ -10,6 +10,7 @@ mod bulk;
 mod clients;
 mod constraints;
 mod crash;
+mod differential;
 mod disk;
 mod formats;
 mod fuzz;
@@ -44,6 +45,7 @@ fn main() {
     trials.extend(lifecycle::trials());
     trials.extend(formats::trials());
     trials.extend(fuzz::trials());
+    trials.extend(differential::trials());
     trials.extend(hybrid::trials());
     trials.extend(indexes::trials());
     trials.extend(disk::trials());

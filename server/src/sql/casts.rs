@@ -30,7 +30,7 @@ use crate::pgwire::encode::{EncodeError, FormatSettings, TextColumn, TimeZone};
 use crate::sql::expressions::field_of;
 use crate::sql::kernel::{Argument, Kernel};
 use crate::sql::retyped::Retyped;
-use crate::sql::{normalize, operators, retyped, set_literals, time_zone};
+use crate::sql::{array_sets, normalize, operators, retyped, set_literals, time_zone};
 
 impl From<ValueError> for PgError {
     fn from(error: ValueError) -> Self {
@@ -56,12 +56,13 @@ pub fn resolve_unknown_literals(plan: LogicalPlan, input: &InputSettings) -> Res
         for input in plan.inputs() {
             schema.merge(input.schema());
         }
+        let plan = in_order(plan, &schema);
         let names = NamePreserver::new(&plan);
         let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
             let rewritten = expr.transform_up(|expr| {
                 retyped::check_dimensions(&expr, &schema)?;
-                operators::resolve(expr, &schema)?
+                operators::resolve(in_order_of_call(expr, &schema), &schema)?
                     .transform_data(|expr| resolve(expr, &schema, input))?
                     .transform_data(|expr| Ok(retyped::resolve(expr, &schema)))
             })?;
@@ -70,6 +71,27 @@ pub fn resolve_unknown_literals(plan: LogicalPlan, input: &InputSettings) -> Res
         plan.map_data(normalize::derived)
     })?;
     Ok(rewritten.data)
+}
+
+/// Orders with arrays in them.
+fn in_order(plan: LogicalPlan, schema: &DFSchema) -> LogicalPlan {
+    match plan {
+        LogicalPlan::Sort(mut sort) => {
+            sort.expr = array_sets::order(sort.expr, schema);
+            LogicalPlan::Sort(sort)
+        }
+        plan => plan,
+    }
+}
+
+fn in_order_of_call(mut expr: Expr, schema: &DFSchema) -> Expr {
+    let keys = match &mut expr {
+        Expr::WindowFunction(call) => &mut call.params.order_by,
+        Expr::AggregateFunction(call) => &mut call.params.order_by,
+        _ => return expr,
+    };
+    *keys = array_sets::order(std::mem::take(keys), schema);
+    expr
 }
 
 /// 42804 where the columns of a set operation have nothing in common.

@@ -8,7 +8,7 @@
 
 use std::any::TypeId;
 
-use sqlparser::ast::Expr;
+use sqlparser::ast::{BinaryOperator, Expr};
 use sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -67,6 +67,9 @@ impl Dialect for NyalaDialect {
                     }),
             );
         }
+        if let Some(quantified) = over_query(parser, expr) {
+            return Some(Ok(quantified));
+        }
         PLAIN.parse_infix(parser, expr, precedence)
     }
 
@@ -109,6 +112,89 @@ impl Dialect for NyalaDialect {
         supports_xml_expressions() -> bool;
         supports_comment_optimizer_hint() -> bool;
     }
+}
+
+/// `x = ANY (VALUES …)`, `x = ANY ((SELECT …) UNION …)` and the same behind IN: the parser reads SELECT alone as a query there, and
+/// what begins with a query in parentheses as one though it may be a list.
+fn over_query(parser: &mut Parser, left: &Expr) -> Option<Expr> {
+    let nth = |parser: &Parser, at: usize| parser.peek_nth_token_ref(at).token.clone();
+    let is = |token: &Token, words: &[Keyword]| matches!(token, Token::Word(word) if words.contains(&word.keyword));
+    let query = |parser: &mut Parser, skipped: usize| {
+        let parsed = parser.maybe_parse(|parser| {
+            for _ in 0..skipped {
+                parser.next_token();
+            }
+            let query = parser.parse_query()?;
+            parser.expect_token(&Token::RParen)?;
+            Ok(query)
+        });
+        parsed.ok().flatten()
+    };
+    let first = nth(parser, 0);
+    let negated = is(&first, &[Keyword::NOT]);
+    let before = usize::from(negated);
+    if is(&nth(parser, before), &[Keyword::IN]) {
+        let nested = [1, 2].map(|at| nth(parser, before + at) == Token::LParen) == [true; 2];
+        if !nested {
+            return None;
+        }
+        let expr = Box::new(left.clone());
+        if let Some(subquery) = query(parser, before + 2) {
+            return Some(Expr::InSubquery {
+                expr,
+                subquery,
+                negated,
+            });
+        }
+        let list = parser.maybe_parse(|parser| {
+            for _ in 0..before + 2 {
+                parser.next_token();
+            }
+            let list = parser.parse_comma_separated(Parser::parse_expr)?;
+            parser.expect_token(&Token::RParen)?;
+            Ok(list)
+        });
+        return Some(Expr::InList {
+            expr,
+            list: list.ok().flatten()?,
+            negated,
+        });
+    }
+    let compare_op = match first {
+        Token::Eq => BinaryOperator::Eq,
+        Token::Neq => BinaryOperator::NotEq,
+        Token::Lt => BinaryOperator::Lt,
+        Token::LtEq => BinaryOperator::LtEq,
+        Token::Gt => BinaryOperator::Gt,
+        Token::GtEq => BinaryOperator::GtEq,
+        _ => return None,
+    };
+    let all = is(&nth(parser, 1), &[Keyword::ALL]);
+    let inner = nth(parser, 3);
+    let begins = inner == Token::LParen || is(&inner, &[Keyword::VALUES]);
+    if !(all || is(&nth(parser, 1), &[Keyword::ANY, Keyword::SOME]))
+        || nth(parser, 2) != Token::LParen
+        || !begins
+    {
+        return None;
+    }
+    let (left, right) = (
+        Box::new(left.clone()),
+        Box::new(Expr::Subquery(query(parser, 3)?)),
+    );
+    Some(match all {
+        true => Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        },
+        false => Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            is_some: false,
+        },
+    })
 }
 
 /// The dialect to parse tokens with.

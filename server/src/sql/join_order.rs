@@ -31,6 +31,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
 
 use crate::sql::instants::DistinctInstants;
+use crate::sql::sound_rules;
 
 mod estimate;
 
@@ -51,7 +52,7 @@ pub struct JoinOrder;
 
 /// DataFusion's rules with this one behind those that bring filters to their tables.
 pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    let mut rules = Optimizer::new().rules;
+    let mut rules = sound_rules::mended(Optimizer::new().rules);
     let behind = rules
         .iter()
         .position(|rule| rule.name() == "push_down_filter")

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Datum};
 use arrow::datatypes::DataType;
 use datafusion::common::Result as DataFusionResult;
+use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
@@ -135,6 +136,10 @@ impl ScalarUDFImpl for Kernel {
 
     fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
         Ok(self.result.clone())
+    }
+
+    fn evaluate_bounds(&self, _: &[&Interval]) -> DataFusionResult<Interval> {
+        Interval::make_unbounded(&self.result)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {

@@ -33,6 +33,8 @@ mod domain_join;
 mod empty;
 mod from;
 mod functions;
+mod grand_total;
+mod join_conditions;
 mod labels;
 mod lateral;
 mod membership;
@@ -69,15 +71,26 @@ fn edit<Node: VisitMut>(node: &mut Node) -> Result<()> {
     }
 }
 
+/// Rewrites a logical plan as it was planned: keys of grouping sets become columns.
+pub fn grouping_keys(plan: LogicalPlan) -> Result<LogicalPlan> {
+    Ok(plan.transform_up_with_subqueries(grand_total::keys)?.data)
+}
+
 /// Rewrites a logical plan that is not optimised yet: bounds subqueries used as values to one row, flattens functions in FROM over
-/// columns before them and filters by limits that are computed or have ties. Its output columns stay as they are.
+/// columns before them, filters by limits that are computed or have ties, and gives grouping sets their row of no rows. Its output columns stay as they are.
 pub fn bound_scalar_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up_with_subqueries(lateral::flatten)?.data;
     let plan = plan.transform_up_with_subqueries(bounds::filter_rows)?.data;
     let plan = plan.transform_up_with_subqueries(multisets::numbered)?.data;
+    let plan = plan
+        .transform_up_with_subqueries(join_conditions::filtered_above)?
+        .data;
+    let totals = plan.transform_up_with_subqueries(grand_total::of_no_rows)?;
     let mut numbers = Numbers::default();
+    let plan = totals.data;
     let bound = plan.transform_up_with_subqueries(|node| single_row::bound(node, &mut numbers))?;
-    Ok(nullable::subqueries(bound.data, bound.transformed)?)
+    let changed = totals.transformed || bound.transformed;
+    Ok(nullable::subqueries(bound.data, changed)?)
 }
 
 /// Runs last: until then array literals are known as what they are.
@@ -119,6 +132,7 @@ impl VisitorMut for Normalizer {
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<PgError> {
         // Names come from the expressions as they were written, so before anything changes them.
         labels::label_columns(select, self.depth == 1);
+        grand_total::without_keys(select);
         empty::drop_subqueries_over_nothing(select);
         if let Some(condition) = &mut select.selection
             && let Err(error) = rows::condition(condition)
@@ -138,6 +152,7 @@ impl VisitorMut for Normalizer {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<PgError> {
         calls::named_frames(select);
+        select.from.iter_mut().for_each(from::beside_outer_joins);
         ControlFlow::Continue(())
     }
 
@@ -196,6 +211,7 @@ impl VisitorMut for Normalizer {
         arrays::quantified(expr);
         arrays::vector(expr);
         calls::integer_result(expr);
+        calls::distinct_in_order(expr);
         match rows::compare(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),

@@ -30,7 +30,7 @@ use crate::sql::kernel::{Argument, Kernel};
 use crate::sql::retyped::{self, Retyped};
 
 /// Digits behind the point of quotients and averages.
-const SCALE: i8 = 16;
+pub const SCALE: i8 = 16;
 
 /// `bigint` as a decimal.
 const BIGINT: DataType = DataType::Decimal128(19, 0);

@@ -26,11 +26,14 @@ use datafusion::logical_expr::expr::{AggregateFunction, InList, ScalarFunction};
 use datafusion::logical_expr::planner::{
     ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr,
 };
-use datafusion::logical_expr::{Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator, lit};
+use datafusion::logical_expr::{
+    Between, BinaryExpr, Cast, Expr, ExprSchemable, Operator, lit, when,
+};
 use sqlparser::ast::BinaryOperator;
 
 use crate::error::{PgError, Result, sqlstate};
 use crate::pgwire::encode::TimeZone;
+use crate::sql::array_sets;
 use crate::sql::kernel::{Argument, Kernel};
 use crate::sql::numeric::{BIGINT_SUM, null_if_zero};
 use crate::sql::whole;
@@ -65,14 +68,17 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
             ));
         }
         Expr::ScalarFunction(call) => {
-            if let Some(rounded) = whole::resolve(&call, schema) {
-                return Ok(Transformed::yes(rounded));
+            let other =
+                whole::resolve(&call, schema).or_else(|| array_sets::resolve(&call, schema));
+            if let Some(other) = other {
+                return Ok(Transformed::yes(other));
             }
             let to = integer_result(&call, schema);
+            let (call, changed) = shown_booleans(call, schema)?;
             let call = Expr::ScalarFunction(call);
             return Ok(match to {
                 Some(ty) => Transformed::yes(cast(call, ty)),
-                None => Transformed::no(call),
+                None => Transformed::new_transformed(call, changed),
             });
         }
         Expr::Between(mut between) if is_float(&between.expr, schema) => {
@@ -94,6 +100,10 @@ pub fn resolve(expr: Expr, schema: &DFSchema) -> DataFusionResult<Transformed<Ex
             let changed = changed.count() > 0;
             return Ok(Transformed::new_transformed(Expr::InList(list), changed));
         }
+        Expr::BinaryExpr(binary) => match array_sets::compared_by_order(&binary, schema) {
+            Some(compared) => return Ok(Transformed::yes(compared)),
+            None => Expr::BinaryExpr(binary),
+        },
         other => other,
     };
     let Expr::BinaryExpr(BinaryExpr {
@@ -242,6 +252,29 @@ fn integer_result(call: &ScalarFunction, schema: &DFSchema) -> Option<DataType> 
     }
 }
 
+/// `concat` and its like show a boolean as results do, `t`, and not as its cast to text does, `true`.
+fn shown_booleans(
+    mut call: ScalarFunction,
+    schema: &DFSchema,
+) -> DataFusionResult<(ScalarFunction, bool)> {
+    let mut changed = false;
+    if matches!(call.func.name(), "concat" | "concat_ws") {
+        for argument in &mut call.args {
+            if argument
+                .get_type(schema)
+                .is_ok_and(|ty| ty == DataType::Boolean)
+            {
+                let value = std::mem::take(argument);
+                *argument = when(value.clone(), lit("t"))
+                    .when(value.is_false(), lit("f"))
+                    .end()?;
+                changed = true;
+            }
+        }
+    }
+    Ok((call, changed))
+}
+
 /// The sum of `bigint` is `numeric`: it need not be a `bigint`.
 fn widen_sum(args: &mut [Expr], schema: &DFSchema) -> bool {
     let [value] = args else {
@@ -283,6 +316,16 @@ impl ExprPlanner for IntervalPlanner {
         else {
             return Ok(PlannerResult::Original(expr));
         };
+        if (&left, &expr.op, &right)
+            == (&DataType::Date32, &BinaryOperator::Minus, &DataType::Date32)
+        {
+            let days = Expr::BinaryExpr(BinaryExpr::new(
+                Box::new(expr.left),
+                Operator::Minus,
+                Box::new(expr.right),
+            ));
+            return Ok(PlannerResult::Planned(cast(days, DataType::Int32)));
+        }
         if expr.op == BinaryOperator::Minus {
             return Ok(match zone_of_difference(&left, &right) {
                 Some(zone) => PlannerResult::Planned(time_between(expr.left, expr.right, zone)),

@@ -264,6 +264,7 @@ impl Planner {
         let statement = Statement::Query(Box::new(query));
         let plan = SqlToRel::new_with_options(self, Self::parser_options())
             .sql_statement_to_plan_with_context(statement, &mut context)?;
+        let plan = normalize::grouping_keys(plan)?;
         let plan = casts::resolve_unknown_literals(plan, &self.input)?;
         let plan = plan.transform_up_with_subqueries(retyped::unnested)?.data;
         let plan = plan.transform_up_with_subqueries(numeric::averages)?.data;

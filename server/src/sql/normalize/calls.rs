@@ -1,11 +1,12 @@
 //! Functions and operators that are spelled with others: what DataFusion lacks, or types otherwise than PostgreSQL.
 
+use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    AccessExpr, Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, DateTimeField,
-    DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArguments, Interval, NamedWindowDefinition, NamedWindowExpr,
-    OrderByExpr, OrderByOptions, Select, Subscript, TimezoneInfo, TypedString, UnaryOperator,
-    Value, WindowFrameBound, WindowSpec, WindowType,
+    AccessExpr, Array, ArrayElemTypeDef, BinaryOperator, CaseWhen, CastKind, DataType,
+    DateTimeField, DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Interval, NamedWindowDefinition,
+    NamedWindowExpr, OrderByExpr, OrderByOptions, Select, Subscript, TimezoneInfo, TypedString,
+    UnaryOperator, Value, WindowFrameBound, WindowSpec, WindowType,
 };
 
 use crate::sql::normalize::{build, sets, system_name};
@@ -228,6 +229,40 @@ fn ends(pair: &Expr) -> Option<[Expr; 2]> {
     Some([begin.clone(), end])
 }
 
+/// What DISTINCT keeps comes sorted, unless the call says another order.
+pub fn distinct_in_order(expr: &mut Expr) {
+    let Expr::Function(function) = expr else {
+        return;
+    };
+    let sorts = matches!(
+        system_name(&function.name).as_deref(),
+        Some("array_agg" | "string_agg")
+    );
+    let FunctionArguments::List(list) = &mut function.args else {
+        return;
+    };
+    let ordered =
+        |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::OrderBy(_));
+    if !sorts
+        || list.duplicate_treatment != Some(DuplicateTreatment::Distinct)
+        || list.clauses.iter().any(ordered)
+    {
+        return;
+    }
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(value))) = list.args.first() {
+        let order = OrderByExpr {
+            expr: value.clone(),
+            options: OrderByOptions {
+                asc: None,
+                nulls_first: None,
+            },
+            with_fill: None,
+        };
+        list.clauses
+            .push(FunctionArgumentClause::OrderBy(vec![order]));
+    }
+}
+
 /// Functions that count in `integer` in PostgreSQL, and in other types in DataFusion.
 pub fn integer_result(expr: &mut Expr) {
     let Expr::Function(function) = expr else {
@@ -424,7 +459,7 @@ fn call(function: &mut Function) -> Option<Expr> {
         }
         ("array_length", [_, _]) => {
             // An empty array has no dimension to be asked for.
-            let length = Expr::Function(function.clone());
+            let length = cast(Expr::Function(function.clone()), DataType::Integer(None));
             Some(build::call("nullif", vec![length, build::number(0)]))
         }
         ("array_positions", [_, _]) => Some(cast(
@@ -441,6 +476,26 @@ fn call(function: &mut Function) -> Option<Expr> {
             let bytes = cast(Expr::Value(text.clone()), DataType::Bytea);
             function.args = build::arguments(vec![bytes, format.clone()]);
             None
+        }
+        // Where no row is that far, the default is that of the row itself.
+        ("lag" | "lead", [value, offset, default])
+            if function.over.is_some() && !matches!(default, Expr::Value(_)) =>
+        {
+            let at = |value: &Expr| {
+                let mut call = function.clone();
+                call.args = build::arguments(vec![value.clone(), offset.clone()]);
+                Expr::Function(call)
+            };
+            Some(Expr::Case {
+                case_token: AttachedToken::empty(),
+                end_token: AttachedToken::empty(),
+                operand: None,
+                conditions: vec![CaseWhen {
+                    condition: at(&Expr::value(Value::Boolean(true))),
+                    result: at(value),
+                }],
+                else_result: Some(Box::new(default.clone())),
+            })
         }
         ("every", [_]) => {
             function.name = build::name("bool_and");

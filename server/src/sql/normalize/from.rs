@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     ArrayElemTypeDef, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident,
-    ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableAliasColumnDef,
-    TableFactor, TableWithJoins, visit_expressions, visit_expressions_mut,
+    JoinOperator, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias,
+    TableAliasColumnDef, TableFactor, TableWithJoins, visit_expressions, visit_expressions_mut,
 };
 
 use crate::sql::normalize::{build, calls, system_name};
@@ -329,4 +329,29 @@ fn select_of(projection: Vec<SelectItem>, from: Vec<TableWithJoins>) -> SetExpr 
         value_table_mode: None,
         flavor: SelectFlavor::Standard,
     }))
+}
+
+/// What stands beside RIGHT and FULL JOIN sees nothing of what is joined with it, so a function there is not LATERAL: its arguments
+/// are columns of queries further out.
+pub fn beside_outer_joins(item: &mut TableWithJoins) {
+    within_parentheses(&mut item.relation);
+    for join in &mut item.joins {
+        within_parentheses(&mut join.relation);
+        let outer = matches!(
+            join.join_operator,
+            JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
+        );
+        if let TableFactor::Derived { lateral, .. } = &mut join.relation {
+            *lateral &= !outer;
+        }
+    }
+}
+
+fn within_parentheses(factor: &mut TableFactor) {
+    if let TableFactor::NestedJoin {
+        table_with_joins, ..
+    } = factor
+    {
+        beside_outer_joins(table_with_joins);
+    }
 }

@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan, Union};
+use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Union, Values, cast};
 
 use crate::sql::normalize::single_row;
 
@@ -39,6 +41,7 @@ pub fn subqueries(plan: LogicalPlan, changed: bool) -> DfResult<LogicalPlan> {
 pub fn derived(node: LogicalPlan) -> DfResult<LogicalPlan> {
     match node {
         LogicalPlan::Union(union) => Ok(LogicalPlan::Union(derived_union(union)?)),
+        LogicalPlan::Values(values) => Ok(LogicalPlan::Values(derived_values(values)?)),
         node => node.recompute_schema(),
     }
 }
@@ -69,6 +72,41 @@ fn has_one_row(plan: &LogicalPlan) -> bool {
         LogicalPlan::EmptyRelation(empty) => empty.produce_one_row,
         _ => false,
     }
+}
+
+/// Rows keep the types that they were made with. Where expressions have come to have others, all of a column get one that fits.
+fn derived_values(mut values: Values) -> DfResult<Values> {
+    let none = DFSchema::empty();
+    let mut fields = Vec::with_capacity(values.schema.fields().len());
+    let schema = Arc::clone(&values.schema);
+    for (at, (name, field)) in schema.iter().enumerate() {
+        let mut types = Vec::with_capacity(values.values.len());
+        for row in &values.values {
+            match row.get(at) {
+                Some(expr) => types.push(expr.get_type(&none)?),
+                None => return Ok(values),
+            }
+        }
+        let same = |ty: &DataType| ty.is_null() || ty == field.data_type();
+        let common = match types.iter().all(same) {
+            true => None,
+            false => type_union_resolution(&types),
+        };
+        let Some(common) = common else {
+            fields.push((name.cloned(), Arc::clone(field)));
+            continue;
+        };
+        for (row, ty) in values.values.iter_mut().zip(&types) {
+            if let Some(expr) = row.get_mut(at).filter(|_| *ty != common) {
+                *expr = cast(std::mem::take(expr), common.clone());
+            }
+        }
+        let field = field.as_ref().clone().with_data_type(common);
+        fields.push((name.cloned(), Arc::new(field)));
+    }
+    let schema = DFSchema::new_with_metadata(fields, schema.metadata().clone())?;
+    values.schema = Arc::new(schema);
+    Ok(values)
 }
 
 /// A union keeps the schema that it was made with. A column may be NULL if one of its inputs may, and is more than its Arrow type

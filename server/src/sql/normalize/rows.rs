@@ -5,9 +5,13 @@
 //!
 //! Two forms are kept or found only where unknown is as good as false. A long list of literals stays a list, which is looked up and
 //! not compared with one by one; behind NOT it is written out all the same. And `(a, b) IN (SELECT …)` becomes EXISTS where
-//! it is what WHERE asks for, or part of that by AND and OR; elsewhere it is refused, as NOT IN is.
+//! it is what WHERE asks for, or part of that by AND and OR; elsewhere, and behind NOT, all rows are compared with.
 
-use sqlparser::ast::{BinaryOperator, Expr, Query, SetExpr, TableFactor, UnaryOperator, Value};
+use std::ops::ControlFlow;
+
+use sqlparser::ast::{
+    BinaryOperator, Expr, Query, SetExpr, TableFactor, UnaryOperator, Value, visit_expressions_mut,
+};
 
 use super::build;
 use crate::error::{PgError, Result, sqlstate};
@@ -81,6 +85,14 @@ pub fn compare(expr: &mut Expr) -> Result<()> {
             Some(row) => Some(negated_if(*negated, in_list(&row, list)?)),
             None => None,
         },
+        Expr::InSubquery {
+            expr: row,
+            subquery,
+            negated,
+        } => match fields(row) {
+            Some(row) => Some(negated_if(*negated, in_rows(row, subquery.clone())?)),
+            None => None,
+        },
         _ => None,
     };
     if let Some(compared) = compared {
@@ -104,6 +116,38 @@ fn exists(row: Vec<Expr>, query: Box<Query>) -> Result<Expr> {
     }
     put_in(&mut exists, query, balanced(&BinaryOperator::And, equal)?)?;
     Ok(exists)
+}
+
+/// Whether a query has the row: unknown where it may.
+fn in_rows(row: Vec<Expr>, query: Box<Query>) -> Result<Expr> {
+    let columns: Vec<_> = (0..row.len()).map(|at| format!("\"$field{at}\"")).collect();
+    let text = format!(
+        "(SELECT CASE WHEN bool_or(\"$equal\") THEN true WHEN count(*) = count(\"$equal\") THEN false END \
+         FROM (SELECT NULL) AS \"$rows\" ({}))",
+        columns.join(", ")
+    );
+    let mut member = parse::parse_expression(&text)?;
+    let mut equal = Vec::with_capacity(row.len());
+    for (field, column) in row.into_iter().zip(&columns) {
+        let column = parse::parse_expression(&format!("\"$rows\".{column}"))?;
+        equal.push(binary(column, BinaryOperator::Eq, field));
+    }
+    let equal = balanced(&BinaryOperator::And, equal)?;
+    let _: ControlFlow<()> = visit_expressions_mut(&mut member, |part| {
+        if matches!(part, Expr::Identifier(name) if name.value == "$equal") {
+            *part = equal.clone();
+        }
+        ControlFlow::Continue(())
+    });
+    if let Expr::Subquery(outer) = &mut member
+        && let SetExpr::Select(select) = outer.body.as_mut()
+        && let Some(from) = select.from.first_mut()
+        && let TableFactor::Derived { subquery, .. } = &mut from.relation
+    {
+        *subquery = query;
+        return Ok(member);
+    }
+    Err(PgError::internal("parsed a subquery without its parts"))
 }
 
 /// Whether DataFusion looks the row up in the list: columns and literals, none of them NULL.

@@ -34,7 +34,7 @@ use datafusion::logical_expr::{
 use crate::pg_catalog;
 use crate::pg_catalog::single_value::SingleValue;
 use crate::sql::normalize::correlation::{equality, simplify_correlation};
-use crate::sql::normalize::unnesting::{Numbers, Unnested, looks_out_in_filters};
+use crate::sql::normalize::unnesting::{Numbers, Unnested, has_subquery, looks_out_in_filters};
 use crate::sql::normalize::{membership, unnesting};
 
 /// Makes the correlated subqueries of one node of a plan that is not optimised yet ones that can be run.
@@ -193,7 +193,11 @@ impl Rewriter<'_> {
                 Ok(Transformed::no(Expr::InSubquery(membership)))
             }
             // Whether it is false or unknown makes no difference here.
-            Expr::ScalarFunction(call) if call.func.name() == "array_has" && self.fits(&call) => {
+            Expr::ScalarFunction(call)
+                if call.func.name() == "array_has"
+                    && self.fits(&call)
+                    && !call.args.iter().any(has_subquery) =>
+            {
                 Ok(Transformed::no(Expr::ScalarFunction(call)))
             }
             // The optimiser pushes a condition without columns below aggregates that have a row in any case; so it gets one.

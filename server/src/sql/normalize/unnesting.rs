@@ -591,7 +591,12 @@ impl<'a> Unnesting<'a> {
         };
         let left = side(on_left, &join.left)?;
         let right = side(on_right, &join.right)?;
-        let domain = match on_left {
+        // The side all of whose rows stay has the outer values in each row.
+        let of_right = matches!(
+            join.join_type,
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
+        );
+        let domain = match on_left && !of_right {
             true => left.domain.clone(),
             false => right.domain.clone(),
         };
@@ -700,7 +705,7 @@ fn numbered(
 }
 
 /// The sets of a grouping, one by one.
-fn sets_of(sets: &GroupingSet) -> DfResult<Vec<Vec<Expr>>> {
+pub(super) fn sets_of(sets: &GroupingSet) -> DfResult<Vec<Vec<Expr>>> {
     match sets {
         GroupingSet::GroupingSets(sets) => Ok(sets.clone()),
         GroupingSet::Rollup(columns) => Ok((0..=columns.len())
@@ -727,7 +732,7 @@ pub fn looks_out_in_filters(plan: &LogicalPlan, outer: &LogicalPlan) -> bool {
     out.iter().all(known) && in_filters(plan)
 }
 
-fn has_subquery(expr: &Expr) -> bool {
+pub(super) fn has_subquery(expr: &Expr) -> bool {
     let subquery = |part: &Expr| {
         Ok(matches!(
             part,
