@@ -154,10 +154,14 @@ impl SqlType {
 
     /// The SQL type of a field: its metadata where it has any, else what its Arrow type says.
     pub fn of_field(field: &Field) -> Self {
-        field
+        let named: Option<Self> = field
             .metadata()
             .get(PG_TYPE_KEY)
-            .and_then(|name| name.parse().ok())
+            .and_then(|name| name.parse().ok());
+        // A cast that is computed while planning may leave a field with the mark of what was cast.
+        let number = field.data_type().is_integer() || field.data_type().is_floating();
+        named
+            .filter(|named| !number || named.arrow_type() == *field.data_type())
             .unwrap_or_else(|| Self::of_arrow(field.data_type()))
     }
 

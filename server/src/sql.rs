@@ -57,6 +57,7 @@ mod series;
 mod series_order;
 mod set_literals;
 pub mod shared_ctes;
+pub mod sort_keys;
 mod sound_rules;
 pub mod string_agg;
 mod strings;

@@ -28,6 +28,7 @@ mod bounds;
 pub(in crate::sql) mod build;
 mod calls;
 mod casts;
+mod computed_keys;
 mod correlation;
 mod domain_join;
 mod empty;
@@ -89,8 +90,11 @@ pub fn bound_scalar_subqueries(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut numbers = Numbers::default();
     let plan = totals.data;
     let bound = plan.transform_up_with_subqueries(|node| single_row::bound(node, &mut numbers))?;
-    let changed = totals.transformed || bound.transformed;
-    Ok(nullable::subqueries(bound.data, changed)?)
+    let keys = bound
+        .data
+        .transform_up_with_subqueries(computed_keys::as_columns)?;
+    let changed = totals.transformed || bound.transformed || keys.transformed;
+    Ok(nullable::subqueries(keys.data, changed)?)
 }
 
 /// Runs last: until then array literals are known as what they are.
@@ -210,8 +214,8 @@ impl VisitorMut for Normalizer {
         quantified::over_subquery(expr);
         arrays::quantified(expr);
         arrays::vector(expr);
-        calls::integer_result(expr);
         calls::distinct_in_order(expr);
+        calls::result_type(expr);
         match rows::compare(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),

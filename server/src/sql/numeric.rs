@@ -32,6 +32,9 @@ use crate::sql::retyped::{self, Retyped};
 /// Digits behind the point of quotients and averages.
 pub const SCALE: i8 = 16;
 
+/// Digits behind the point from which on a product has no more than its operands: three prices with ten each would leave none before it.
+const PRODUCT_SCALE_MAX: i8 = 20;
+
 /// `bigint` as a decimal.
 const BIGINT: DataType = DataType::Decimal128(19, 0);
 
@@ -49,11 +52,26 @@ impl ExprPlanner for NumericPlanner {
         schema: &DFSchema,
     ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         type_literals(&mut expr, schema);
-        if expr.op != BinaryOperator::Divide {
+        if !matches!(expr.op, BinaryOperator::Divide | BinaryOperator::Multiply) {
             return Ok(PlannerResult::Original(expr));
         }
         // Names that only an outer query knows have no type here.
         let types = expr.left.get_type(schema).ok();
+        if expr.op == BinaryOperator::Multiply {
+            let right = expr.right.get_type(schema).ok();
+            return Ok(match types.zip(right) {
+                Some((DataType::Decimal128(_, left), DataType::Decimal128(_, right)))
+                    if left + right > PRODUCT_SCALE_MAX =>
+                {
+                    let scale = left.max(right).max(PRODUCT_SCALE_MAX);
+                    let result = DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale);
+                    let kernel = Kernel::new("nyala_numeric_multiply", result, multiply);
+                    let scale = datafusion::logical_expr::lit(i64::from(scale));
+                    PlannerResult::Planned(kernel.call(vec![expr.left, expr.right, scale]))
+                }
+                _ => PlannerResult::Original(expr),
+            });
+        }
         Ok(match types.zip(expr.right.get_type(schema).ok()) {
             Some((left, right))
                 if (is_decimal(&left) && is_exact(&right))
@@ -119,10 +137,44 @@ fn quotient(
 }
 
 fn divide(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
-    let [dividends, divisors, scale] = arguments else {
-        return Err(PgError::internal("a division has two operands and a scale"));
+    computed(arguments, |dividend, divisor, result| {
+        let factor = power_of_ten(result + divisor - dividend)?;
+        Ok(Box::new(move |dividend, divisor| {
+            rounded(dividend, factor, divisor)
+        }))
+    })
+}
+
+fn multiply(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
+    computed(arguments, |left, right, result| {
+        let unit = power_of_ten(left + right - result)?;
+        Ok(Box::new(move |left, right| {
+            let product = i256::from_i128(left).checked_mul(i256::from_i128(right));
+            half_away(product.ok_or_else(overflow)?, unit)
+        }))
+    })
+}
+
+/// What is computed of two values without their scales.
+type Operation = Box<dyn Fn(i128, i128) -> Result<i128>>;
+
+fn power_of_ten(exponent: i8) -> Result<i256> {
+    let wrong = |_| PgError::internal("a result of a smaller scale");
+    let exponent = u32::try_from(exponent).map_err(wrong)?;
+    i256::from_i128(10)
+        .checked_pow(exponent)
+        .ok_or_else(overflow)
+}
+
+/// An operation over two decimals, made for their scales and that of the result, which is the third argument.
+fn computed(
+    arguments: &[Argument],
+    operation: fn(i8, i8, i8) -> Result<Operation>,
+) -> Result<ArrayRef> {
+    let [lefts, rights, scale] = arguments else {
+        return Err(PgError::internal("a result of two operands and a scale"));
     };
-    let wrong = || PgError::internal("a division of other types");
+    let wrong = || PgError::internal("a result of other types");
     let scale = scale
         .values()
         .as_primitive_opt::<arrow::datatypes::Int64Type>()
@@ -133,34 +185,34 @@ fn divide(arguments: &[Argument], _: TimeZone) -> Result<ArrayRef> {
         DataType::Decimal128(_, scale) => Some(*scale),
         _ => None,
     };
-    let shift = scale + of(divisors).ok_or_else(wrong)? - of(dividends).ok_or_else(wrong)?;
-    let shift = u32::try_from(shift).map_err(|_| wrong())?;
-    let factor = i256::from_i128(10)
-        .checked_pow(shift)
-        .ok_or_else(overflow)?;
-    let left = dividends.values().as_primitive::<Decimal128Type>();
-    let right = divisors.values().as_primitive::<Decimal128Type>();
-    let rows = match (dividends.is_scalar(), divisors.is_scalar()) {
+    let operation = operation(
+        of(lefts).ok_or_else(wrong)?,
+        of(rights).ok_or_else(wrong)?,
+        scale,
+    )?;
+    let left = lefts.values().as_primitive::<Decimal128Type>();
+    let right = rights.values().as_primitive::<Decimal128Type>();
+    let rows = match (lefts.is_scalar(), rights.is_scalar()) {
         (true, false) => right.len(),
         _ => left.len(),
     };
-    let mut quotients = Decimal128Array::builder(rows);
+    let mut results = Decimal128Array::builder(rows);
     for row in 0..rows {
-        let at = if dividends.is_scalar() { 0 } else { row };
-        let by = if divisors.is_scalar() { 0 } else { row };
+        let at = if lefts.is_scalar() { 0 } else { row };
+        let by = if rights.is_scalar() { 0 } else { row };
         if left.is_null(at) || right.is_null(by) {
-            quotients.append_null();
+            results.append_null();
             continue;
         }
-        quotients.append_value(rounded(left.value(at), factor, right.value(by))?);
+        results.append_value(operation(left.value(at), right.value(by))?);
     }
-    let quotients = quotients
+    let results = results
         .finish()
         .with_precision_and_scale(DECIMAL128_MAX_PRECISION, scale)?;
-    quotients
+    results
         .validate_decimal_precision(DECIMAL128_MAX_PRECISION)
         .map_err(|_| overflow())?;
-    Ok(Arc::new(quotients))
+    Ok(Arc::new(results))
 }
 
 /// `dividend * factor / divisor`, rounded half away from zero.
@@ -171,7 +223,11 @@ fn rounded(dividend: i128, factor: i256, divisor: i128) -> Result<i128> {
     let dividend = i256::from_i128(dividend)
         .checked_mul(factor)
         .ok_or_else(overflow)?;
-    let divisor = i256::from_i128(divisor);
+    half_away(dividend, i256::from_i128(divisor))
+}
+
+/// The quotient, rounded half away from zero.
+fn half_away(dividend: i256, divisor: i256) -> Result<i128> {
     let quotient = dividend.checked_div(divisor).ok_or_else(overflow)?;
     let rest = dividend.checked_rem(divisor).ok_or_else(overflow)?;
     let twice = rest.wrapping_abs().checked_mul(i256::from_i128(2));

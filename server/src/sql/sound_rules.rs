@@ -56,14 +56,22 @@ impl OptimizerRule for Mended {
 }
 
 /// A filter above an aggregate without groups stays there. A condition without columns would be pushed below it, where it takes
-/// away the rows that are aggregated and not the row that they give.
+/// away the rows that are aggregated and not the row that they give. So does one above rows that others read as well.
 fn above_one_row(plan: &LogicalPlan) -> Result<Option<Transformed<LogicalPlan>>> {
     let LogicalPlan::Filter(filter) = plan else {
         return Ok(None);
     };
-    let one_row = matches!(filter.input.as_ref(),
-        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty());
-    Ok(one_row.then(|| Transformed::no(plan.clone())))
+    // The rule takes several filters at once.
+    let mut input = filter.input.as_ref();
+    while let LogicalPlan::Filter(filter) = input {
+        input = filter.input.as_ref();
+    }
+    let stays = match input {
+        LogicalPlan::Aggregate(aggregate) => aggregate.group_expr.is_empty(),
+        LogicalPlan::Extension(_) => true,
+        _ => false,
+    };
+    Ok(stays.then(|| Transformed::no(plan.clone())))
 }
 
 /// The only input of a union that has rows gets the names of the union's columns; they are those of its first input.

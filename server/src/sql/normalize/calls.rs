@@ -263,11 +263,15 @@ pub fn distinct_in_order(expr: &mut Expr) {
     }
 }
 
-/// Functions that count in `integer` in PostgreSQL, and in other types in DataFusion.
-pub fn integer_result(expr: &mut Expr) {
+/// Functions that count in `integer` in PostgreSQL, and in other types in DataFusion; `string_agg`, whose text is of a larger type there.
+pub fn result_type(expr: &mut Expr) {
     let Expr::Function(function) = expr else {
         return;
     };
+    if system_name(&function.name).as_deref() == Some("string_agg") {
+        *expr = cast(build::take(expr), DataType::Text);
+        return;
+    }
     let counts = matches!(
         system_name(&function.name).as_deref(),
         Some(
@@ -531,6 +535,10 @@ fn call(function: &mut Function) -> Option<Expr> {
         ("ntile", [_]) if function.over.is_some() => Some(cast(
             Expr::Function(function.clone()),
             DataType::Integer(None),
+        )),
+        ("row_number" | "rank" | "dense_rank", []) if function.over.is_some() => Some(cast(
+            Expr::Function(function.clone()),
+            DataType::BigInt(None),
         )),
         ("num_nulls", [_, ..]) => Some(count_where(arguments, Expr::IsNull)),
         ("num_nonnulls", [_, ..]) => Some(count_where(arguments, Expr::IsNotNull)),

@@ -6,7 +6,8 @@ use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     ArrayElemTypeDef, CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident,
     JoinOperator, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins, visit_expressions, visit_expressions_mut,
+    TableAliasColumnDef, TableFactor, TableWithJoins, WildcardAdditionalOptions, visit_expressions,
+    visit_expressions_mut,
 };
 
 use crate::sql::normalize::{build, calls, system_name};
@@ -247,11 +248,15 @@ impl ArraySource {
 
 /// `SELECT column FROM rows`.
 pub fn select(column: Expr, rows: TableFactor) -> Box<Query> {
+    select_item(SelectItem::UnnamedExpr(column), rows)
+}
+
+fn select_item(item: SelectItem, rows: TableFactor) -> Box<Query> {
     let from = TableWithJoins {
         relation: rows,
         joins: Vec::new(),
     };
-    let select = select_of(vec![SelectItem::UnnamedExpr(column)], vec![from]);
+    let select = select_of(vec![item], vec![from]);
     Box::new(Query {
         with: None,
         body: Box::new(select),
@@ -341,8 +346,20 @@ pub fn beside_outer_joins(item: &mut TableWithJoins) {
             join.join_operator,
             JoinOperator::Right(_) | JoinOperator::RightOuter(_) | JoinOperator::FullOuter(_)
         );
-        if let TableFactor::Derived { lateral, .. } = &mut join.relation {
-            *lateral &= !outer;
+        match &mut join.relation {
+            TableFactor::Derived { lateral, .. } => *lateral &= !outer,
+            // A function is always seen as LATERAL, but for one in a subquery.
+            TableFactor::UNNEST { alias, .. } if outer => {
+                let alias = alias.clone();
+                let rows = SelectItem::Wildcard(WildcardAdditionalOptions::default());
+                join.relation = TableFactor::Derived {
+                    lateral: false,
+                    subquery: select_item(rows, join.relation.clone()),
+                    alias,
+                    sample: None,
+                };
+            }
+            _ => {}
         }
     }
 }

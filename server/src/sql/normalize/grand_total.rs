@@ -3,6 +3,7 @@
 //! The empty set groups all rows into one, as an aggregate without GROUP BY does, so it has a row even where there is nothing to group.
 //! DataFusion groups by the null of each key instead, and then no rows are no groups.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -20,6 +21,9 @@ use sqlparser::ast::{
 use crate::sql::normalize::unnesting::sets_of;
 use crate::sql::normalize::{build, functions};
 
+/// Keys of a CUBE up to which its sets are written out.
+const CUBE_MAX: usize = 12;
+
 /// Column that tells a group from the row of no rows.
 const GROUPED: &str = "nyala_grouped";
 
@@ -28,6 +32,7 @@ pub fn without_keys(select: &mut Select) {
     let GroupByExpr::Expressions(keys, _) = &mut select.group_by else {
         return;
     };
+    keys.iter_mut().for_each(without_doubles);
     let given = keys.len();
     keys.retain(|key| !matches!(key, SqlExpr::Tuple(of) if of.is_empty()));
     if keys.len() == given || !keys.is_empty() {
@@ -52,6 +57,46 @@ pub fn without_keys(select: &mut Select) {
             right: Box::new(always),
         },
     });
+}
+
+/// Writes out the sets of ROLLUP and CUBE over keys of which two are the same.
+fn without_doubles(key: &mut SqlExpr) {
+    let (SqlExpr::Rollup(parts) | SqlExpr::Cube(parts)) = &*key else {
+        return;
+    };
+    let mut seen = HashSet::new();
+    let distinct = parts.iter().flatten().all(|part| seen.insert(bare(part)));
+    if distinct || parts.len() > CUBE_MAX {
+        return;
+    }
+    let sets: Vec<Vec<usize>> = match &*key {
+        SqlExpr::Rollup(_) => (0..=parts.len())
+            .rev()
+            .map(|length| (0..length).collect())
+            .collect(),
+        _ => {
+            let subsets = 0..1_usize << parts.len();
+            let chosen = |set: usize| (0..parts.len()).filter(|at| set & (1 << at) != 0).collect();
+            subsets.map(chosen).collect()
+        }
+    };
+    let sets = sets.into_iter().map(|chosen| {
+        let mut set: Vec<SqlExpr> = Vec::new();
+        for part in chosen.iter().filter_map(|at| parts.get(*at)).flatten() {
+            if !set.iter().any(|other| bare(other) == bare(part)) {
+                set.push(part.clone());
+            }
+        }
+        set
+    });
+    *key = SqlExpr::GroupingSets(sets.collect());
+}
+
+fn bare(expr: &SqlExpr) -> &SqlExpr {
+    match expr {
+        SqlExpr::Nested(inner) => bare(inner),
+        expr => expr,
+    }
 }
 
 /// Finds a call of an aggregate that is not one of a subquery.

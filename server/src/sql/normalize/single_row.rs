@@ -189,8 +189,13 @@ impl Rewriter<'_> {
             Expr::Exists(exists) if looks_out_in_filters(&exists.subquery.subquery, self.outer) => {
                 Ok(Transformed::no(Expr::Exists(exists)))
             }
-            Expr::InSubquery(membership) if self.is_semi_join(&membership, place) => {
-                Ok(Transformed::no(Expr::InSubquery(membership)))
+            Expr::InSubquery(mut membership) if self.is_semi_join(&membership, place) => {
+                if !has_subquery(&membership.expr) {
+                    return Ok(Transformed::no(Expr::InSubquery(membership)));
+                }
+                let value = self.values(*membership.expr)?;
+                membership.expr = Box::new(value.data);
+                Ok(Transformed::yes(Expr::InSubquery(membership)))
             }
             // Whether it is false or unknown makes no difference here.
             Expr::ScalarFunction(call)
@@ -299,7 +304,7 @@ impl Rewriter<'_> {
     /// The value of a plan of at most one row.
     fn one_row(&mut self, plan: LogicalPlan, subquery: &Subquery) -> DfResult<Expr> {
         let (simple, condition) = simplify_correlation(plan.clone(), self.outer)?;
-        let pulls_out = self.pulls_out(&simple);
+        let pulls_out = self.pulls_out(&simple) && !self.looks_further(&plan);
         if pulls_out && (condition.is_none() || is_null_of_nothing(&simple)) {
             let value = scalar(simple, subquery);
             return match condition {
@@ -317,10 +322,18 @@ impl Rewriter<'_> {
         subquery: &Subquery,
     ) -> DfResult<(Expr, Option<Expr>)> {
         let (simple, condition) = simplify_correlation(plan.clone(), self.outer)?;
-        match self.pulls_out(&simple) {
+        match self.pulls_out(&simple) && !self.looks_further(&plan) {
             true => Ok((scalar(simple, subquery), condition)),
             false => Ok((self.joined(&plan)?, None)),
         }
+    }
+
+    /// Whether a plan looks at columns of a query further out, which has to find them outside of expressions.
+    fn looks_further(&self, plan: &LogicalPlan) -> bool {
+        let schema = self.outer.schema();
+        plan.all_out_ref_exprs().iter().any(
+            |expr| matches!(expr, Expr::OuterReferenceColumn(_, column) if !schema.has_column(column)),
+        )
     }
 
     /// The columns that the node's expressions have by now.

@@ -94,8 +94,11 @@ pub fn lateral(join: &Join, numbers: &mut Numbers) -> DfResult<Option<LogicalPla
     if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
         return Ok(None);
     }
-    let Some(right) = without_marker(&join.right) else {
-        return Ok(None);
+    let right = match without_marker(&join.right) {
+        Some(right) => right,
+        // Where only a subquery in it looks at the left side, nothing marks it.
+        None if !outer_columns(&join.right, &join.left).is_empty() => join.right.as_ref().clone(),
+        None => return Ok(None),
     };
     let mut unnesting = Unnesting::of(&right, &join.left, numbers);
     let Part { plan, domain } = unnesting.part(&right)?;

@@ -33,9 +33,11 @@ pub fn resolve(query: &mut Query) {
     }
     let holds = |expr: &Expr| {
         visit_expressions(expr, |part| match part {
-            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => {
-                ControlFlow::Break(())
-            }
+            Expr::Subquery(_)
+            | Expr::InSubquery { .. }
+            | Expr::Exists { .. }
+            | Expr::AnyOp { .. }
+            | Expr::AllOp { .. } => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         })
         .is_break()
