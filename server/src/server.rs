@@ -28,7 +28,7 @@ use crate::sql::operators::IntervalPlanner;
 use crate::sql::retyped::ArrayPlanner;
 use crate::sql::shared_ctes::WithSharedRows;
 use crate::sql::string_agg::StringAgg;
-use crate::sql::{monotonic, sort_keys};
+use crate::sql::{monotonic, plan_hints};
 use crate::workload::Workload;
 
 /// A connection's line in `pg_stat_activity`.
@@ -91,7 +91,7 @@ impl Server {
             .with_scalar_functions(scalar)
             .with_aggregate_functions(aggregate)
             .with_optimizer_rules(join_order::rules())
-            .with_physical_optimizer_rules(sort_keys::with_whole_keys(
+            .with_physical_optimizer_rules(plan_hints::around(
                 nyala_catalog::physical_optimizer_rules(),
             ))
             .with_query_planner(Arc::new(WithSharedRows))

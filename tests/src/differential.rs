@@ -28,7 +28,7 @@ use libtest_mimic::{Failed, Trial};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::harness::{TestResult, setting, trial};
+use crate::harness::{TestResult, setting, shared, trial};
 use grammar::Generator;
 use judge::{Judge, Verdict};
 
@@ -65,7 +65,8 @@ fn run() -> TestResult {
         }
     };
     while more(number) && findings.len() < FINDINGS_MAX {
-        round(&mut judge, seed, number, &mut counts, &mut findings)?;
+        round(&mut judge, seed, number, &mut counts, &mut findings)
+            .map_err(|failure| shared::explain(failure.message().unwrap_or("failed")))?;
         number += 1;
     }
     let told: Vec<String> = counts

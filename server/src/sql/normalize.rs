@@ -212,6 +212,7 @@ impl VisitorMut for Normalizer {
         functions::substring_of_pattern(expr);
         calls::spell_out(expr);
         quantified::over_subquery(expr);
+        quantified::over_values(expr);
         arrays::quantified(expr);
         arrays::vector(expr);
         calls::distinct_in_order(expr);

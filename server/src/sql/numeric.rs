@@ -302,7 +302,10 @@ pub fn averages(plan: LogicalPlan) -> DataFusionResult<Transformed<LogicalPlan>>
     let output = |expr: &Expr| Expr::Column(Column::from_name(expr.schema_name().to_string()));
     let mut results = Vec::with_capacity(aggregate.schema.fields().len());
     for at in 0..groups {
-        results.push(Expr::Column(Column::from(inner_schema.qualified_field(at))));
+        let (qualifier, field) = inner_schema.qualified_field(at);
+        if field.name() != Aggregate::INTERNAL_GROUPING_ID {
+            results.push(Expr::Column(Column::from((qualifier, field))));
+        }
     }
     let kinds = found.iter().zip(told).zip(exact);
     for (expr, ((average, told), exact)) in aggregate.aggr_expr.iter().zip(kinds) {

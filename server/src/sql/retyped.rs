@@ -15,12 +15,16 @@ use datafusion::datasource::provider_as_source;
 use datafusion::functions_nested::expr_fn::{array_element, make_array};
 use datafusion::logical_expr::expr::{AggregateFunction, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr,
+};
 use datafusion::logical_expr::{
     Cast, ColumnarValue, Expr, ExprSchemable, GetFieldAccess, LogicalPlan, LogicalPlanBuilder,
-    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
+    lit,
 };
 use nyala_catalog::types::{PG_TYPE_KEY, SqlType};
+use sqlparser::ast::BinaryOperator;
 
 use crate::error::{PgError, sqlstate};
 use crate::pgwire::decode::scalar_at;
@@ -164,6 +168,27 @@ fn common<'a>(values: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> Opti
 pub struct ArrayPlanner;
 
 impl ExprPlanner for ArrayPlanner {
+    /// A literal that an array contains, or is contained in, is one of the same type.
+    fn plan_binary_op(
+        &self,
+        mut expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        if matches!(expr.op, BinaryOperator::AtArrow | BinaryOperator::ArrowAt) {
+            let list = |expr: &Expr| {
+                let ty = expr.get_type(schema).ok();
+                ty.filter(|ty| matches!(ty, DataType::List(_)))
+            };
+            let text = |expr: &Expr| matches!(expr, Expr::Literal(value, None) if value.try_as_str().flatten().is_some());
+            match (list(&expr.left), list(&expr.right)) {
+                (Some(ty), None) if text(&expr.right) => expr.right = cast(expr.right, ty),
+                (None, Some(ty)) if text(&expr.left) => expr.left = cast(expr.left, ty),
+                _ => {}
+            }
+        }
+        Ok(PlannerResult::Original(expr))
+    }
+
     fn plan_field_access(
         &self,
         access: RawFieldAccessExpr,

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, Result as DfResult};
 use datafusion::logical_expr::{
-    Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Sort, Window,
+    Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Sort, Window,
 };
 
 /// One node, where it sorts.
@@ -145,12 +145,14 @@ impl Keys {
     }
 }
 
-/// Whether a key is computed of columns, and may stand in a projection.
+/// Whether bounds are worked out for parts of a key. Others stay where they are: a column more is kept for each row that is sorted.
 fn is_computed(key: &Expr) -> bool {
-    match key {
-        Expr::Column(_) | Expr::OuterReferenceColumn(_, _) | Expr::Literal(_, _) => false,
-        Expr::Cast(cast) => is_computed(&cast.expr),
-        Expr::Alias(alias) => is_computed(&alias.expr),
-        key => key.any_column_refs(),
-    }
+    let bounded = |part: &Expr| {
+        Ok(match part {
+            Expr::BinaryExpr(binary) => binary.op != Operator::StringConcat,
+            Expr::Negative(_) | Expr::Not(_) | Expr::Between(_) => true,
+            _ => false,
+        })
+    };
+    key.any_column_refs() && key.exists(bounded).unwrap_or(true)
 }

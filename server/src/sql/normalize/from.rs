@@ -251,6 +251,14 @@ pub fn select(column: Expr, rows: TableFactor) -> Box<Query> {
     select_item(SelectItem::UnnamedExpr(column), rows)
 }
 
+/// `SELECT * FROM rows`.
+pub fn all_of(rows: TableFactor) -> Box<Query> {
+    select_item(
+        SelectItem::Wildcard(WildcardAdditionalOptions::default()),
+        rows,
+    )
+}
+
 fn select_item(item: SelectItem, rows: TableFactor) -> Box<Query> {
     let from = TableWithJoins {
         relation: rows,
@@ -351,10 +359,9 @@ pub fn beside_outer_joins(item: &mut TableWithJoins) {
             // A function is always seen as LATERAL, but for one in a subquery.
             TableFactor::UNNEST { alias, .. } if outer => {
                 let alias = alias.clone();
-                let rows = SelectItem::Wildcard(WildcardAdditionalOptions::default());
                 join.relation = TableFactor::Derived {
                     lateral: false,
-                    subquery: select_item(rows, join.relation.clone()),
+                    subquery: all_of(join.relation.clone()),
                     alias,
                     sample: None,
                 };

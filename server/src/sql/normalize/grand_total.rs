@@ -200,7 +200,10 @@ pub fn of_no_rows(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let values = of_nothing(&aggregate)?;
     let mut rows: Vec<Expr> = Vec::new();
     for (qualifier, field) in schema.iter() {
-        rows.push(Expr::Column(Column::new(qualifier.cloned(), field.name())));
+        // What DataFusion tells sets apart by is gone where it computes `grouping`.
+        if field.name() != Aggregate::INTERNAL_GROUPING_ID {
+            rows.push(Expr::Column(Column::new(qualifier.cloned(), field.name())));
+        }
     }
     let columns = rows.clone();
     rows.push(lit(true).alias(GROUPED));

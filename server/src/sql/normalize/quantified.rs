@@ -6,8 +6,8 @@
 //! DataFusion decorrelates, where its own rewriting needs a join that compares every pair.
 
 use sqlparser::ast::{
-    BinaryOperator, CaseWhen, Expr, Ident, Query, TableAlias, TableAliasColumnDef, TableFactor,
-    UnaryOperator, Value,
+    BinaryOperator, CaseWhen, Expr, Ident, Query, SetExpr, TableAlias, TableAliasColumnDef,
+    TableFactor, UnaryOperator, Value,
 };
 
 use crate::sql::normalize::{build, from};
@@ -46,6 +46,25 @@ pub fn over_subquery(expr: &mut Expr) {
             if any { not(all) } else { all }
         }
     };
+}
+
+/// `x IN (VALUES …)`: rows of VALUES are a table first, because DataFusion asks of what a subquery's column is made.
+pub fn over_values(expr: &mut Expr) {
+    if let Expr::InSubquery { subquery, .. } = expr
+        && let SetExpr::Values(_) = subquery.body.as_ref()
+    {
+        *subquery = from::all_of(TableFactor::Derived {
+            lateral: false,
+            subquery: subquery.clone(),
+            alias: Some(TableAlias {
+                explicit: true,
+                name: Ident::new("nyala_rows"),
+                columns: Vec::new(),
+                at: None,
+            }),
+            sample: None,
+        });
+    }
 }
 
 /// The operator that is true where another is false.
