@@ -289,18 +289,28 @@ pub fn rewrite_casts(
         let names = NamePreserver::new(&plan);
         let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
-            let rewritten = expr.transform_up(|expr| match expr {
-                Expr::Cast(cast) => rewrite(cast, &schema, input, format)?
-                    .transform_data(|expr| time_zone::rewrite(expr, &schema, input.time_zone)),
-                other => operators::rewrite(other, &schema)?
-                    .transform_data(|expr| time_zone::rewrite(expr, &schema, input.time_zone)),
-            })?;
+            let rewritten = rewrite_casts_of(expr, &schema, input, format)?;
             let rewritten = rewritten.transform_data(|expr| with_own_nulls(expr, &schema))?;
             Ok(rewritten.update_data(|expr| name.restore(expr)))
         })?;
         plan.map_data(normalize::derived)
     })?;
     Ok(rewritten.data)
+}
+
+/// The same of one expression.
+pub fn rewrite_casts_of(
+    expr: Expr,
+    schema: &DFSchema,
+    input: InputSettings,
+    format: FormatSettings,
+) -> DataFusionResult<Transformed<Expr>> {
+    expr.transform_up(|expr| match expr {
+        Expr::Cast(cast) => rewrite(cast, schema, input, format)?
+            .transform_data(|expr| time_zone::rewrite(expr, schema, input.time_zone)),
+        other => operators::rewrite(other, schema)?
+            .transform_data(|expr| time_zone::rewrite(expr, schema, input.time_zone)),
+    })
 }
 
 /// A cast to a type that Arrow's does not tell gives NULLs where it is given some: as planned it may, and executed it need not.

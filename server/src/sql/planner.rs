@@ -578,7 +578,9 @@ impl ContextProvider for Planner {
             .into_iter()
             .map(|arg| {
                 let arg = unbound_as_null(arg)?;
-                let arg = simplifier.simplify(simplifier.coerce(arg, &schema)?)?;
+                let arg = simplifier.coerce(arg, &schema)?;
+                let arg = casts::rewrite_casts_of(arg, &schema, self.input, self.format)?;
+                let arg = simplifier.simplify(arg.data)?;
                 integers &= series::is_integer(&arg);
                 series::widened(arg)
             })
